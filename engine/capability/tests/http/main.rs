@@ -1,0 +1,8 @@
+//! Connections against peers on the loopback interface.
+
+mod digest;
+mod schemes;
+mod support;
+mod tls;
+mod transfer;
+mod transport;

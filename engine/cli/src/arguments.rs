@@ -1,0 +1,256 @@
+//! The command line as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+use crate::paint::When;
+
+/// Automations between access terminals, recorders, HikCentral, Hik-Partner and Supabase.
+///
+/// A project is a folder with `bascule.yaml` (connections, folders, stores, plugins) and workflows. Start with
+/// `bascule init my-site`, then `bascule check` and `bascule run WORKFLOW`.
+#[derive(Parser, Debug)]
+#[command(name = "bascule", version, after_help = exit::TABLE, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// The project folder (with bascule.yaml).
+    #[arg(short = 'C', long, value_name = "FOLDER", default_value = ".", global = true)]
+    pub(crate) project: PathBuf,
+
+    /// Where the journal, stores and encrypted secrets live [default: PROJECT/.bascule].
+    #[arg(long, value_name = "FOLDER", env = "BASCULE_DATA", global = true)]
+    pub(crate) data: Option<PathBuf>,
+
+    /// The file with the key that opens the secrets [default: ~/.config/bascule/master.key].
+    #[arg(long, value_name = "FILE", env = "BASCULE_KEY_FILE", global = true)]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// A folder with plugins (NAME.wasm) that bascule.yaml does not list [default: PROJECT/plugins].
+    #[arg(long, value_name = "FOLDER", env = "BASCULE_PLUGINS", global = true)]
+    pub(crate) plugins: Option<PathBuf>,
+
+    /// When to use colour.
+    #[arg(long, value_enum, default_value = "auto", global = true)]
+    pub(crate) color: When,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Make a new project folder with an example workflow that runs at once.
+    Init(Init),
+    /// Check workflows and bascule.yaml against the plugins' types; report every problem with its place.
+    Check(Check),
+    /// Run a workflow and watch it.
+    Run(Run),
+    /// Go on with runs that were cut off.
+    Resume(Resume),
+    /// What ran, how it ended, and why.
+    #[command(subcommand)]
+    Runs(Runs),
+    /// The plugins of this project: functions, types, docs.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// The connections of this project: list, test, pin a device's certificate.
+    #[command(subcommand)]
+    Connection(Connection),
+    /// Secrets, encrypted at rest.
+    #[command(subcommand)]
+    Secret(Secret),
+    /// Explain a problem's code, e.g. `bascule explain WF012`.
+    Explain(Explain),
+    /// Print a completion script for a shell.
+    Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// The folder to make.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Workflow files or folders [default: PROJECT/workflows and bascule.yaml].
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// How to print problems.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Treat warnings as errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON value.
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The workflow's name (its file's stem in PROJECT/workflows) or a file.
+    #[arg(value_name = "WORKFLOW")]
+    pub(crate) workflow: String,
+    /// An input, e.g. `-i employee_id=…`; repeat for more.
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+    /// All inputs as a JSON object, `@FILE` to read one, `-` for standard input.
+    #[arg(long, value_name = "JSON", conflicts_with = "inputs")]
+    pub(crate) inputs_json: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Show {
+    /// Print events and the result as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print only the result.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print the plugins' log lines too.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Resume {
+    /// The run, or the first characters of its id; without one every run that was cut off.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Runs {
+    /// The latest runs.
+    List {
+        /// Only of this workflow.
+        #[arg(long, value_name = "NAME")]
+        workflow: Option<String>,
+        /// Only with this status, e.g. failed.
+        #[arg(long, value_name = "STATUS")]
+        status: Option<String>,
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run: its steps, items and attempts in order, errors in full.
+    Show {
+        /// The run, or the first characters of its id; `last` for the latest.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Only this step.
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Plugin {
+    /// The plugins and where they come from.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A plugin's functions with their types and docs.
+    Show {
+        /// The plugin, or one function: `isapi` or `isapi/faces.modify`; or a .wasm file.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Connection {
+    /// The connections of bascule.yaml.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a connection's test path once, with its credentials.
+    Test {
+        /// The connection.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// A parameter, e.g. `--param device={"ip":"10.0.0.7","port":80}`.
+        #[arg(short, long = "param", value_name = "NAME=JSON")]
+        params: Vec<String>,
+    },
+    /// Show a device's certificate fingerprint and, once confirmed, trust exactly that certificate.
+    Pin {
+        /// The connection.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// A parameter, e.g. `--param device={"ip":"10.0.0.7","port":443}`.
+        #[arg(short, long = "param", value_name = "NAME=JSON")]
+        params: Vec<String>,
+        /// Pin it only if it is this one (64 hexadecimal digits): no question is asked.
+        #[arg(long, value_name = "SHA256")]
+        expect: Option<String>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Secret {
+    /// Store a secret; its value is read from standard input, never from the command line.
+    Set {
+        /// Its name, as bascule.yaml says it.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// When it stops being good, e.g. 2026-12-31T00:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<jiff::Timestamp>,
+    },
+    /// Names and dates, never values.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget a secret.
+    Remove {
+        /// Its name.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// The code; without one, all codes with their titles.
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// All codes with their explanations, as Markdown.
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}

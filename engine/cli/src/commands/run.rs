@@ -1,0 +1,245 @@
+//! `bascule run`, and what `bascule resume` shares with it.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use bascule_run::clock::SystemClock;
+use bascule_run::journal::{RunId, SqliteJournal};
+use bascule_run::{Parts, RunOutcome, Runner, Start, Status};
+use bascule_workflow::plan::Workflow;
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{Run, Show};
+use crate::bridge::Bridge;
+use crate::exit::{Exit, coded, coded_with_help};
+use crate::live::{Live, describe};
+use crate::paint;
+use crate::site::{Places, Plugins, Site, checked, count};
+
+/// Runs a workflow to its end.
+pub(crate) async fn run(places: Places, options: Run) -> Result<Exit> {
+    let file = places.workflow_file(&options.workflow)?;
+    let given = given(&options)?;
+    let site = Site::open(places).await?;
+    let engine = Engine::wire(&site, options.show).await?;
+    let workflow = checked(&file, &engine.plugins.signatures(), &site.project)?;
+    let inputs = accept(&workflow, given)?;
+    let start = Start { inputs, trigger: json!({ "kind": "manual" }), ..Start::default() };
+    let workflow = Arc::new(workflow);
+    let run = engine.runner.start(&workflow, start).await?;
+    let exit = engine.drive(run, workflow, options.show).await;
+    site.database.close().await;
+    exit
+}
+
+/// The inputs as they were written.
+fn given(options: &Run) -> Result<Map<String, Value>> {
+    let Some(text) = &options.inputs_json else {
+        let mut map = Map::new();
+        for pair in &options.inputs {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(coded_with_help(
+                    Exit::Usage,
+                    format!("`{pair}` is not an input"),
+                    "write it as NAME=VALUE, e.g. `-i employee_id=1001`",
+                ));
+            };
+            if map.insert(name.to_owned(), json!(value)).is_some() {
+                return Err(coded(Exit::Usage, format!("input `{name}` is given twice")));
+            }
+        }
+        return Ok(map);
+    };
+    let text = match text.as_str() {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("standard input is not text")?;
+            text
+        }
+        text => match text.strip_prefix('@') {
+            Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read `{file}`"))?,
+            None => text.to_owned(),
+        },
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(coded(Exit::Usage, "the inputs are not a JSON object")),
+        Err(error) => Err(coded(Exit::Usage, format!("the inputs are not JSON: {error}"))),
+    }
+}
+
+/// Holds the inputs against the workflow; all problems are said at once.
+fn accept(workflow: &Workflow, given: Map<String, Value>) -> Result<Map<String, Value>> {
+    workflow.accept_inputs(given).map_err(|problems| {
+        for problem in &problems {
+            paint::note(format!("{} {problem}", paint::bad("error:")));
+        }
+        coded(Exit::Unusable, format!("{} with the inputs; nothing was started", count(problems.len(), "problem")))
+    })
+}
+
+/// The executor with everything it needs.
+pub(crate) struct Engine {
+    /// The executor.
+    pub(crate) runner: Runner,
+    /// The record of runs.
+    pub(crate) journal: Arc<SqliteJournal>,
+    /// The plugins.
+    pub(crate) plugins: Plugins,
+}
+
+impl Engine {
+    /// Joins the parts.
+    pub(crate) async fn wire(site: &Site, show: Show) -> Result<Self> {
+        let (host, plugins) = site.plugins()?;
+        let capabilities = site.capabilities().await?;
+        let bridge = Bridge::new(host, &plugins, capabilities, site.secrets.redactor().clone());
+        let journal = Arc::new(SqliteJournal::open(site.database.clone()).await?);
+        let parts = Parts {
+            journal: Arc::clone(&journal) as _,
+            invoke: Arc::new(bridge),
+            clock: Arc::new(SystemClock),
+            observer: Arc::new(Live::new(show)),
+        };
+        let runner = Runner::with_call_timeout(parts, site.project.limits.call);
+        Ok(Self { runner, journal, plugins })
+    }
+
+    /// Executes a run that is recorded, until its end or until Ctrl-C, and prints the result.
+    pub(crate) async fn drive(&self, run: RunId, workflow: Arc<Workflow>, show: Show) -> Result<Exit> {
+        let cancel = CancellationToken::new();
+        let execution = self.runner.execute(run, workflow, cancel.clone());
+        tokio::pin!(execution);
+        let mut asked = false;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut execution => break outcome?,
+                signal = stop_signal() => {
+                    signal?;
+                    if asked {
+                        // What was journaled stays: `bascule resume` goes on.
+                        paint::note(format!("stopped at once; `bascule resume {run}` goes on"));
+                        return Ok(Exit::Stopped);
+                    }
+                    asked = true;
+                    paint::note("cancelling: running steps end first; once more stops at once and leaves the run to `bascule resume`");
+                    cancel.cancel();
+                }
+            }
+        };
+        print(run, &outcome, show)?;
+        Ok(exit_of(outcome.status))
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn stop_signal() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("cannot listen for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// The exit code that says how a run ended.
+pub(crate) fn exit_of(status: Status) -> Exit {
+    match status {
+        Status::Succeeded | Status::Recovered | Status::Skipped => Exit::Success,
+        Status::Interrupted | Status::RollbackIncomplete => Exit::NeedsPerson,
+        Status::Cancelled => Exit::Stopped,
+        Status::Queued | Status::Running | Status::Failed | Status::RolledBack => Exit::Failed,
+    }
+}
+
+/// Prints how a run ended.
+fn print(run: RunId, outcome: &RunOutcome, show: Show) -> Result<()> {
+    if show.json {
+        let value = json!({
+            "run": run, "status": outcome.status, "output": outcome.output, "error": outcome.failure,
+        });
+        paint::line(value.to_string());
+        return Ok(());
+    }
+    print_output(&outcome.output)?;
+    paint::line(format!("{} {}", paint::status(outcome.status.name()), paint::dim(&format!("run {run}"))));
+    if let Some(failure) = &outcome.failure {
+        paint::line(format!("  {}", describe(failure)));
+    }
+    if !outcome.status.is_fine() {
+        paint::line(paint::dim(&format!("  every attempt in full: bascule runs show {}", short(run))));
+    }
+    Ok(())
+}
+
+/// The first characters of a run's id, enough to name it among runs of the same day.
+pub(crate) fn short(run: RunId) -> String {
+    run.to_string().chars().take(13).collect()
+}
+
+/// The output: lists of maps as tables, maps of plain values on a line, the rest as YAML-like JSON.
+fn print_output(output: &Value) -> Result<()> {
+    match output {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (name, value) in map {
+                match value {
+                    Value::Array(rows) if !rows.is_empty() && rows.iter().all(Value::is_object) => {
+                        paint::line(paint::strong(name));
+                        paint::line(rows_table(rows));
+                    }
+                    Value::Object(inner) if inner.values().all(|value| !value.is_object() && !value.is_array()) => {
+                        let parts: Vec<String> =
+                            inner.iter().map(|(key, value)| format!("{key} {}", cell(value))).collect();
+                        paint::line(format!("{}: {}", paint::strong(name), parts.join(", ")));
+                    }
+                    other => paint::line(format!("{}: {}", paint::strong(name), cell(other))),
+                }
+            }
+        }
+        other => paint::line(serde_json::to_string_pretty(other)?),
+    }
+    Ok(())
+}
+
+/// Rows as a table; columns in the order in which they first appear, empty columns left out.
+fn rows_table(rows: &[Value]) -> String {
+    let mut columns: Vec<&str> = Vec::new();
+    for row in rows.iter().filter_map(Value::as_object) {
+        for (key, value) in row {
+            if !value.is_null() && !columns.contains(&key.as_str()) {
+                columns.push(key);
+            }
+        }
+    }
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            columns
+                .iter()
+                .map(|column| match (*column, &row[*column]) {
+                    ("status", Value::String(status)) => paint::status(status),
+                    (_, value) => cell(value),
+                })
+                .collect()
+        })
+        .collect();
+    paint::table(&columns, &cells)
+}
+
+/// One value for a table: text as it is, a failure in words, the rest as JSON.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Object(map) => match (map.get("kind"), map.get("message"), map.get("code")) {
+            (Some(Value::String(kind)), Some(Value::String(message)), code) => {
+                let code = code.and_then(Value::as_str).map_or_else(String::new, |code| format!(" [{code}]"));
+                format!("{kind}: {message}{code}")
+            }
+            _ => value.to_string(),
+        },
+        other => other.to_string(),
+    }
+}

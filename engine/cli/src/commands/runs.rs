@@ -1,0 +1,218 @@
+//! `bascule runs`
+
+use anyhow::Result;
+use bascule_database::{Database, OpenError};
+use bascule_run::journal::{Filter, Journal, JournalError, Outcome, RunHeader, SqliteJournal};
+use bascule_run::record::{AttemptRecord, RunRecord, StepRecord, UndoRecord};
+use bascule_run::status::Status;
+use bascule_workflow::failure::{Effect, Failure};
+use jiff::Timestamp;
+
+use crate::arguments::Runs;
+use crate::commands::run::short;
+use crate::exit::{Exit, coded, coded_with_help};
+use crate::live::{brief, describe};
+use crate::paint;
+use crate::site::Places;
+
+/// Reads the journal; another process may own the data folder meanwhile.
+pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
+    let journal = match Database::open_read_only(&places.database()).await {
+        Ok(database) => Some(SqliteJournal::open(database).await?),
+        Err(OpenError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match command {
+        Runs::List { workflow, status, limit, json } => {
+            let statuses = match status {
+                None => Vec::new(),
+                Some(word) => vec![Status::from_name(&word).ok_or_else(|| {
+                    let known: Vec<&str> = Status::ALL.into_iter().map(Status::name).collect();
+                    coded_with_help(Exit::Usage, format!("`{word}` is not a status"), format!("one of {}", known.join(", ")))
+                })?],
+            };
+            let filter = Filter { workflow, statuses, limit: Some(limit) };
+            let runs = match &journal {
+                Some(journal) => journal.runs(&filter).await?,
+                None => Vec::new(),
+            };
+            list(&runs, json)
+        }
+        Runs::Show { run, step, json } => {
+            let Some(journal) = &journal else { return Err(coded(Exit::NotFound, "nothing has run here yet")) };
+            let record = find(journal, &run).await?;
+            show(&record, step.as_deref(), json)
+        }
+    }
+}
+
+/// The run that was named: `last`, an id, or the beginning of one.
+pub(crate) async fn find(journal: &SqliteJournal, name: &str) -> Result<RunRecord> {
+    let id = if name == "last" {
+        let newest = journal.runs(&Filter { limit: Some(1), ..Filter::default() }).await?;
+        let Some(newest) = newest.first() else { return Err(coded(Exit::NotFound, "nothing has run here yet")) };
+        newest.id.to_string()
+    } else {
+        name.to_owned()
+    };
+    RunRecord::read(journal, &id).await.map_err(|error| match error {
+        JournalError::NoSuchRun(_) => {
+            coded_with_help(Exit::NotFound, format!("there is no run `{name}`"), "`bascule runs list` shows the latest")
+        }
+        JournalError::Ambiguous { .. } => coded(Exit::NotFound, error.to_string()),
+        other => other.into(),
+    })
+}
+
+fn list(runs: &[RunHeader], as_json: bool) -> Result<Exit> {
+    if as_json {
+        paint::line(serde_json::to_string_pretty(runs)?);
+        return Ok(Exit::Success);
+    }
+    if runs.is_empty() {
+        paint::line("no runs");
+        return Ok(Exit::Success);
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|run| {
+            vec![
+                short(run.id),
+                run.workflow.clone(),
+                paint::status(run.status.name()),
+                local(run.started_at),
+                run.ended_at.map_or_else(|| "-".to_owned(), |end| took(run.started_at, end)),
+                run.problem.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    paint::line(paint::table(&["run", "workflow", "status", "started", "took", "why"], &rows));
+    Ok(Exit::Success)
+}
+
+/// An instant in this machine's zone, to the second.
+fn local(at: Timestamp) -> String {
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn took(from: Timestamp, to: Timestamp) -> String {
+    paint::span(to.as_millisecond() - from.as_millisecond())
+}
+
+fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
+    if let Some(id) = step
+        && !record.steps.iter().any(|known| known.id == id)
+    {
+        let known: Vec<&str> = record.steps.iter().map(|known| known.id.as_str()).collect();
+        return Err(coded_with_help(
+            Exit::NotFound,
+            format!("the run has no step `{id}`"),
+            format!("it has {}", known.join(", ")),
+        ));
+    }
+    if as_json {
+        paint::line(serde_json::to_string_pretty(record)?);
+        return Ok(Exit::Success);
+    }
+    let header = &record.header;
+    paint::line(format!("{} {}", paint::strong(&header.workflow), paint::status(header.status.name())));
+    paint::line(format!("  run      {}", header.id));
+    paint::line(format!("  text     sha256:{}", header.digest));
+    paint::line(format!("  started  {}", local(header.started_at)));
+    if let Some(end) = header.ended_at {
+        paint::line(format!("  ended    {} (after {})", local(end), took(header.started_at, end)));
+    }
+    for (name, value) in &record.inputs {
+        paint::line(format!("  input    {name} = {value}"));
+    }
+    if let Some(failure) = &record.failure {
+        explain(failure, "  ");
+    }
+    paint::line("");
+    for record in record.steps.iter().filter(|known| step.is_none_or(|id| known.id == id)) {
+        describe_step(record, 0, header.started_at);
+    }
+    if step.is_none() && !record.output.is_null() {
+        paint::line(format!("\noutput {}", serde_json::to_string_pretty(&record.output)?));
+    }
+    for line in &record.lines {
+        paint::line(paint::dim(&format!("{} {} {}: {}", local(line.at), line.place, line.level, line.message)));
+    }
+    if header.status == Status::Interrupted {
+        paint::line(
+            "\nA step's outcome is not known and it may not be repeated (`repeat: never`). Look at the device, then decide what to do.",
+        );
+    }
+    Ok(Exit::Success)
+}
+
+fn describe_step(step: &StepRecord, depth: usize, began: Timestamp) {
+    let pad = "  ".repeat(depth);
+    let name = match &step.key {
+        Some(key) => format!("[{key}]"),
+        None => step.id.clone(),
+    };
+    let status = step.status.map_or_else(|| paint::warn("not ended"), |status| paint::status(status.name()));
+    let time = step.ended_at.map_or_else(String::new, |end| took(step.started_at, end));
+    let counts = step.counts.map_or_else(String::new, |counts| format!(" ({})", brief(&counts)));
+    let reason = step.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let at = format!("+{}", took(began, step.started_at));
+    paint::line(format!("{pad}{name} {status}{counts}{reason} {}", paint::dim(&format!("{at}, took {time}"))));
+    if let Some(failure) = &step.failure {
+        explain(failure, &format!("{pad}  "));
+    }
+    // One attempt that simply worked needs no line of its own.
+    let plain = step.attempts.len() == 1 && matches!(step.attempts[0].outcome, Some(Outcome::Done(_)));
+    if !plain {
+        for attempt in &step.attempts {
+            describe_attempt(attempt, &format!("{pad}  "));
+        }
+    }
+    if let Some(due) = step.waiting_until {
+        paint::line(format!("{pad}  waits until {}", local(due)));
+    }
+    match &step.undo {
+        Some(UndoRecord::Undone) => paint::line(format!("{pad}  undone")),
+        Some(UndoRecord::Failed(failure)) => paint::line(format!("{pad}  could not be undone: {}", describe(failure))),
+        Some(UndoRecord::Registered) | None => {}
+    }
+    for inner in &step.inner {
+        describe_step(inner, depth + 1, began);
+    }
+}
+
+fn describe_attempt(attempt: &AttemptRecord, pad: &str) {
+    let outcome = match &attempt.outcome {
+        None => paint::warn("outcome not known"),
+        Some(Outcome::Done(_)) => paint::good("done"),
+        Some(Outcome::Failed(failure)) => {
+            let effect = match failure.effect {
+                Effect::None => "",
+                Effect::Applied => "; the change was made",
+                Effect::Unknown => "; whether it was done is not known",
+            };
+            format!("{}{effect}", describe(failure))
+        }
+    };
+    let time = attempt.ended_at.map_or_else(String::new, |end| format!(" in {}", took(attempt.started_at, end)));
+    paint::line(format!(
+        "{pad}{} {} attempt {}{time}: {outcome}",
+        attempt.role.name(),
+        paint::dim(&attempt.function),
+        attempt.attempt
+    ));
+}
+
+/// A failure with everything that was kept of it.
+fn explain(failure: &Failure, pad: &str) {
+    paint::line(format!("{pad}{}", paint::bad(&describe(failure))));
+    if let Some(after) = failure.retry_after {
+        let millis = i64::try_from(after).unwrap_or(i64::MAX);
+        paint::line(format!("{pad}  another try may succeed after {}", paint::span(millis)));
+    }
+    if let Some(serde_json::Value::Object(details)) = &failure.details {
+        for (name, value) in details {
+            paint::line(paint::dim(&format!("{pad}  {name}: {value}")));
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `bascule`: the command line. The only crate that reads arguments and the environment, prints, and exits.
+//!
+//! One file per subcommand in `commands/`; `site.rs` opens a project and wires capabilities, plugins, journal and
+//! runner together; `exit.rs` is the table of exit codes.
+
+mod arguments;
+mod bridge;
+mod commands;
+mod exit;
+mod live;
+mod paint;
+mod site;
+
+use clap::Parser as _;
+
+fn main() -> std::process::ExitCode {
+    let arguments = arguments::Arguments::parse();
+    paint::choose(arguments.color);
+    let outcome = commands::dispatch(arguments);
+    match outcome {
+        Ok(code) => code.into(),
+        Err(error) => {
+            paint::error(&error);
+            exit::of(&error).into()
+        }
+    }
+}

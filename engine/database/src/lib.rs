@@ -1,0 +1,168 @@
+//! One SQLite file, opened the one way that keeps its promises: WAL, `synchronous=FULL`, one writer, a pool of
+//! readers, one owner.
+//!
+//! What it is not: it knows no table but its own list of applied steps. The journal, the stores, the secrets and
+//! the lock-out guard each bring their steps to [`Database::migrate`].
+//!
+//! Start from [`Database::open`] and [`Database::write`].
+//!
+//! ```
+//! use bascule_database::{Database, DatabaseError};
+//! use futures_util::FutureExt;
+//!
+//! # async fn example(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//! let database = Database::open(&folder.join("bascule.db")).await?;
+//! database.migrate("notes", &["CREATE TABLE note (text TEXT NOT NULL) STRICT"]).await?;
+//! let id = database
+//!     .write(|tx| {
+//!         async move {
+//!             let done = sqlx::query("INSERT INTO note VALUES ('hello')").execute(tx).await?;
+//!             Ok(done.last_insert_rowid())
+//!         }
+//!         .boxed()
+//!     })
+//!     .await?;
+//! assert_eq!(id, 1);
+//! database.close().await;
+//! # Ok(())
+//! # }
+//! # let folder = tempfile::tempdir()?;
+//! # tokio::runtime::Runtime::new()?.block_on(example(folder.path()))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod migrate;
+mod open;
+mod owner;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::{SqliteConnection, SqlitePool};
+
+pub use error::{DatabaseError, OpenError};
+
+use writer::Writer;
+
+/// The opened file. Cheap to clone; all clones share the writer and the readers.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    readers: SqlitePool,
+    /// `None` when opened read-only.
+    writer: Option<Writer>,
+}
+
+impl Database {
+    /// Opens the file as its only owner and creates it where there is none (file 0600, a missing folder 0700).
+    ///
+    /// The owner is whoever holds the lock on `<path>.lock`; it is released when the process ends, however it ends.
+    /// Where the previous owner did not close, the file is checked (`quick_check`) before anything is read from it.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let opened = open::owned(path).await?;
+        let writer = Writer::start(opened.connection, opened.readers.clone(), opened.owner, path);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                readers: opened.readers,
+                writer: Some(writer),
+            }),
+        })
+    }
+
+    /// Opens an existing file for reading while another process may own it. [`Database::write`] is then
+    /// [`DatabaseError::ReadOnly`], and [`Database::migrate`] only compares versions.
+    pub async fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let readers = open::read_only(path).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                readers,
+                writer: None,
+            }),
+        })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Brings the tables of `component` to the newest version: the steps that are not recorded yet are run, in order
+    /// and in one transaction. A step may hold several statements and is never edited once it has been released.
+    ///
+    /// Fails with [`DatabaseError::NewerSchema`] where the file has had more steps than are known here.
+    pub async fn migrate(
+        &self,
+        component: &'static str,
+        steps: &'static [&'static str],
+    ) -> Result<(), DatabaseError> {
+        if self.inner.writer.is_none() {
+            return migrate::compare(&self.inner.readers, component, steps.len()).await;
+        }
+        self.write(move |tx| Box::pin(migrate::apply(tx, component, steps)))
+            .await
+    }
+
+    /// Runs `job` inside a transaction and returns when its changes are on disk.
+    ///
+    /// Jobs that wait at the same moment share one transaction, in the order in which they came, each in a savepoint
+    /// of its own: an `Err` of one (or its panic) undoes that one alone. A job must not begin or end a transaction.
+    /// Once handed over, a job runs even if the caller stops waiting for it.
+    pub async fn write<T, F>(&self, job: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut SqliteConnection) -> BoxFuture<'t, Result<T, DatabaseError>>
+            + Send
+            + 'static,
+    {
+        match &self.inner.writer {
+            Some(writer) => writer.write(job).await,
+            None => Err(DatabaseError::ReadOnly),
+        }
+    }
+
+    /// Four read-only connections; each sees what was committed when its statement (or transaction) began.
+    #[must_use]
+    pub fn readers(&self) -> &SqlitePool {
+        &self.inner.readers
+    }
+
+    /// How many transactions were committed since the file was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.inner.writer.as_ref().map_or(0, Writer::commits)
+    }
+
+    /// Why the file can no longer be written, if so; see [`DatabaseError::Broken`].
+    #[must_use]
+    pub fn broken(&self) -> Option<String> {
+        self.inner.writer.as_ref().and_then(Writer::broken)
+    }
+
+    /// Finishes the jobs that were handed over, moves the WAL into the file, closes all connections, notes that the
+    /// end was clean, and gives up ownership. Later writes are [`DatabaseError::Closed`]. Without it the same happens
+    /// in the background when the last clone is dropped.
+    pub async fn close(&self) {
+        match &self.inner.writer {
+            Some(writer) => writer.close().await,
+            None => self.inner.readers.close().await,
+        }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("path", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,63 @@
+//! The one way in which a run reaches a plugin; the command line wires it to `bascule-plugin`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bascule_workflow::failure::Failure;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// One call of a plugin function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// Plugin name, e.g. `isapi`.
+    pub plugin: String,
+    /// Function name, e.g. `faces.modify`.
+    pub function: String,
+    /// The evaluated `with:`, a map from WIT parameter names to values. Capabilities are still names or maps here.
+    pub with: Value,
+    /// The run, for logs.
+    pub run: String,
+    /// The step's id and item key, for logs: `photo[terminal-7]`.
+    pub step: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// 32 lower-case hexadecimal digits; the same on every retry and after a crash.
+    pub idempotency_key: String,
+    /// How long the call may take; it then ends with `timeout`.
+    pub timeout: Duration,
+    /// Ends the call with `cancelled`.
+    pub cancel: CancellationToken,
+}
+
+/// What a plugin says while it works.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// A log line.
+    Log {
+        /// `debug`, `info`, `warn`, `error`
+        level: &'static str,
+        /// Escaped: no control characters.
+        message: String,
+    },
+    /// Progress.
+    Progress {
+        /// So far.
+        done: u64,
+        /// Of how many, where known.
+        total: Option<u64>,
+        /// Of what.
+        unit: String,
+    },
+}
+
+/// Hears reports; must not block.
+pub type Listener = Arc<dyn Fn(&Invocation, Report) + Send + Sync>;
+
+/// Calls plugin functions.
+#[async_trait]
+pub trait Invoke: Send + Sync {
+    /// Calls the function and waits for its value (`null` for `result<_, error>`).
+    async fn invoke(&self, invocation: Invocation, listener: Listener) -> Result<Value, Failure>;
+}

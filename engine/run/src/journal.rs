@@ -1,0 +1,547 @@
+//! What a run leaves behind: an append-only record of it, durable before the run goes on.
+//!
+//! One SQL implementation ([`SqliteJournal`]) and one in memory ([`MemoryJournal`]). The executor writes through
+//! `append`, in batches that are kept whole; people read through [`RunHeader`] and [`crate::record::RunRecord`].
+
+mod memory;
+mod recall;
+mod sqlite;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bascule_workflow::failure::Failure;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::place::Place;
+use crate::status::{Counts, Status};
+
+pub use memory::MemoryJournal;
+pub use recall::{Attempt, Ended, Memory, PlaceMemory};
+pub use sqlite::SqliteJournal;
+
+/// An entry whose JSON text is longer than this many bytes is kept apart from the entries (SQLite: table
+/// `journal_value`, by its sha256), and the entry holds a reference.
+pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
+/// The longest log line that is kept, in bytes; what is over is cut.
+pub const MAX_LINE_BYTES: usize = 4 * 1024;
+
+/// Names a run: a UUID version 7, so that runs sort by their beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// A new id for a run that is recorded at this instant.
+    #[must_use]
+    pub fn new(at: Timestamp) -> Self {
+        let seconds = u64::try_from(at.as_second()).unwrap_or(0);
+        let nanoseconds = u32::try_from(at.subsec_nanosecond()).unwrap_or(0);
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds)))
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// A run that is to be recorded.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id.
+    pub id: RunId,
+    /// The workflow's id.
+    pub workflow: String,
+    /// sha256 of `text`, lower-case hexadecimal.
+    pub digest: String,
+    /// The workflow's text; the run goes by it however the file changes.
+    pub text: Arc<str>,
+    /// Accepted inputs.
+    pub inputs: Map<String, Value>,
+    /// What started it, as expressions see `trigger`.
+    pub trigger: Value,
+    /// At most one run with this key is `running`.
+    pub concurrency_key: Option<String>,
+    /// `run.started_at`.
+    pub started_at: Timestamp,
+}
+
+/// The right to write a run's record, held by one executor at a time. A claim that was taken over is refused
+/// from then on, whatever its holder believes.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Which run.
+    pub run: RunId,
+    /// Grows with every claim of the run.
+    pub epoch: i64,
+    /// How many claims in a row ended without any attempt being finished, this one included.
+    pub crashes: u32,
+}
+
+/// Which call of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The step's own call.
+    Call,
+    /// The call of a `catch`.
+    Catch,
+    /// A second look after a call.
+    Verify,
+    /// A second look after a crash, to find out whether a `repeat: never` call was done.
+    Check,
+    /// The step's `undo`.
+    Undo,
+}
+
+impl Role {
+    /// The word for it in journals and keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Catch => "catch",
+            Self::Verify => "verify",
+            Self::Check => "check",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// One attempt of one call: the same in every execution of the run, so a recorded result is found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AttemptId {
+    /// Which call.
+    pub role: Role,
+    /// From 1; calls that are repeated on purpose (`poll`, `verify`) count on, and each has its own idempotency key.
+    pub look: u32,
+    /// From 1; retries count on, with the same idempotency key.
+    pub attempt: u32,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Its value.
+    Done(Value),
+    /// Why not.
+    Failed(Failure),
+}
+
+impl From<Result<Value, Failure>> for Outcome {
+    fn from(result: Result<Value, Failure>) -> Self {
+        match result {
+            Ok(value) => Self::Done(value),
+            Err(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// One item of a `for-each`, as it was evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Item {
+    /// Stable identity, unique within the step.
+    pub key: String,
+    /// What the loop variable is.
+    pub value: Value,
+}
+
+/// What a person said about a call of unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was done: the step counts as `succeeded`, its output is `null`.
+    Done,
+    /// It was not done: it may be called again.
+    NotDone,
+}
+
+/// One fact about a run. Entries are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Entry {
+    /// The first entry.
+    Created {
+        /// Accepted inputs.
+        inputs: Map<String, Value>,
+        /// What started it.
+        trigger: Value,
+    },
+    /// The list of a `for-each`, evaluated once.
+    ItemsListed {
+        /// The step.
+        place: Place,
+        /// In order.
+        items: Vec<Item>,
+    },
+    /// Intent: written before the call.
+    AttemptStarted {
+        /// The step or item.
+        place: Place,
+        /// Which attempt.
+        id: AttemptId,
+        /// The idempotency key.
+        key: String,
+        /// Plugin name.
+        plugin: String,
+        /// Function name.
+        function: String,
+        /// sha256 of the JSON text of the evaluated `with`.
+        with_digest: String,
+        /// The evaluated `with` where it is at most [`MAX_ENTRY_BYTES`]. Credentials are not in it: a connection
+        /// is a name.
+        with: Option<Value>,
+    },
+    /// Result: written after the call.
+    AttemptEnded {
+        /// The step or item.
+        place: Place,
+        /// Which attempt.
+        id: AttemptId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The next attempt is due at an instant; that survives a restart.
+    Waiting {
+        /// The step or item.
+        place: Place,
+        /// The attempt that is due then.
+        id: AttemptId,
+        /// When.
+        due_at: Timestamp,
+    },
+    /// The step has an `undo`; written before the step's first intent.
+    UndoRegistered {
+        /// The step or item.
+        place: Place,
+    },
+    /// A step or item ended.
+    PlaceEnded {
+        /// Which.
+        place: Place,
+        /// How.
+        status: Status,
+        /// Its output; `null` for a `for-each`, whose items have their own.
+        output: Value,
+        /// Why it failed.
+        failure: Option<Failure>,
+        /// Why it was skipped.
+        reason: Option<String>,
+        /// Of a `for-each`.
+        counts: Option<Counts>,
+        /// The `once` key that is now done.
+        once: Option<String>,
+    },
+    /// An all-or-nothing block begins to undo.
+    RollbackStarted {
+        /// The block.
+        place: Place,
+    },
+    /// A step was undone, or could not be.
+    Undone {
+        /// The step or item.
+        place: Place,
+        /// Why it could not be undone.
+        failure: Option<Failure>,
+    },
+    /// A waiting for an event ended.
+    EventTaken {
+        /// Its name.
+        name: String,
+        /// The value, or `null` when none came in time.
+        value: Option<Value>,
+    },
+    /// Somebody asked to cancel the run.
+    CancelAsked,
+    /// The run goes on after it had ended: a new attempt of the same run.
+    Reopened {
+        /// From 2.
+        attempt: u32,
+        /// The workflow text from now on, where it is another one than before.
+        digest: Option<String>,
+    },
+    /// A person decided on a call of unknown outcome.
+    Decided {
+        /// The step or item.
+        place: Place,
+        /// What.
+        verdict: Verdict,
+    },
+    /// The last entry, unless the run is reopened.
+    RunEnded {
+        /// How.
+        status: Status,
+        /// `output:`
+        output: Value,
+        /// Why it failed.
+        failure: Option<Failure>,
+    },
+}
+
+impl Entry {
+    /// The word for the kind of entry, e.g. `attempt-started`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::ItemsListed { .. } => "items-listed",
+            Self::AttemptStarted { .. } => "attempt-started",
+            Self::AttemptEnded { .. } => "attempt-ended",
+            Self::Waiting { .. } => "waiting",
+            Self::UndoRegistered { .. } => "undo-registered",
+            Self::PlaceEnded { .. } => "place-ended",
+            Self::RollbackStarted { .. } => "rollback-started",
+            Self::Undone { .. } => "undone",
+            Self::EventTaken { .. } => "event-taken",
+            Self::CancelAsked => "cancel-asked",
+            Self::Reopened { .. } => "reopened",
+            Self::Decided { .. } => "decided",
+            Self::RunEnded { .. } => "run-ended",
+        }
+    }
+
+    /// The step or item it is about.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::ItemsListed { place, .. }
+            | Self::AttemptStarted { place, .. }
+            | Self::AttemptEnded { place, .. }
+            | Self::Waiting { place, .. }
+            | Self::UndoRegistered { place }
+            | Self::PlaceEnded { place, .. }
+            | Self::RollbackStarted { place }
+            | Self::Undone { place, .. }
+            | Self::Decided { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+}
+
+/// An entry and its instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed {
+    /// When it became a fact.
+    pub at: Timestamp,
+    /// What.
+    pub entry: Entry,
+}
+
+/// One line of a run's log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Who said it.
+    pub place: Place,
+    /// `debug`, `info`, `warn`, `error`
+    pub level: String,
+    /// At most [`MAX_LINE_BYTES`].
+    pub message: String,
+}
+
+/// What is written together: all of it or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// In order.
+    pub entries: Vec<Timed>,
+    /// Lines for the log.
+    pub lines: Vec<LogLine>,
+}
+
+/// What can be said about a run without reading its entries.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunHeader {
+    /// Its id.
+    pub id: RunId,
+    /// The workflow's id.
+    pub workflow: String,
+    /// sha256 of the workflow text that it goes by.
+    pub digest: String,
+    /// How far it is.
+    pub status: Status,
+    /// From 1; grows when the run is reopened.
+    pub attempt: u32,
+    /// At most one run with this key is `running`.
+    pub concurrency_key: Option<String>,
+    /// When it was recorded.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why it did not succeed, in one sentence.
+    pub problem: Option<String>,
+}
+
+/// Which runs to list; the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this workflow only.
+    pub workflow: Option<String>,
+    /// With one of these statuses only; empty: with any.
+    pub statuses: Vec<Status>,
+    /// At most so many; by default all.
+    pub limit: Option<u32>,
+}
+
+/// A `once` key that is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnceDone {
+    /// By which run.
+    pub run: RunId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A change to a run that has ended.
+#[derive(Clone, Debug)]
+pub enum Revision {
+    /// It becomes `queued` again, as its next attempt.
+    Reopen {
+        /// Another workflow text (digest and text) than the one it began with.
+        text: Option<(String, Arc<str>)>,
+    },
+    /// A person decided on a call of unknown outcome.
+    Decide {
+        /// The step or item.
+        place: Place,
+        /// What.
+        verdict: Verdict,
+    },
+}
+
+/// Why the journal could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No run has such an id.
+    #[error("there is no run `{0}`")]
+    NoSuchRun(String),
+    /// More than one run's id begins so.
+    #[error("`{prefix}` is the beginning of more than one run id: {}", candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// Up to five of them.
+        candidates: Vec<RunId>,
+    },
+    /// The run has ended; only `rerun` takes it up again.
+    #[error("run `{run}` has ended as `{status}`")]
+    HasEnded {
+        /// The run.
+        run: RunId,
+        /// How.
+        status: Status,
+    },
+    /// The run is open; only an ended one can be revised.
+    #[error("run `{run}` is `{status}`, it has not ended")]
+    NotEnded {
+        /// The run.
+        run: RunId,
+        /// How far it is.
+        status: Status,
+    },
+    /// Another executor works on it.
+    #[error("run `{run}` is being worked on by `{owner}` until {until} at least")]
+    Held {
+        /// The run.
+        run: RunId,
+        /// By whom.
+        owner: String,
+        /// The end of the lease.
+        until: Timestamp,
+    },
+    /// Another run with the same concurrency key is running.
+    #[error("another run of `{key}` is running")]
+    KeyBusy {
+        /// The concurrency key.
+        key: String,
+    },
+    /// The claim was taken over: its holder must stop.
+    #[error("the right to write run `{0}` was taken over")]
+    Fenced(RunId),
+    /// What was read back cannot be understood.
+    #[error("the record of run `{run}` cannot be read: {reason}")]
+    Unreadable {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+    /// The store beneath failed; nothing of the batch was kept, unless the store says otherwise.
+    #[error("the journal cannot be written or read")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The durable record of runs. What a method has answered with `Ok` is on disk.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Records a new run as `queued`.
+    async fn create(&self, run: NewRun) -> Result<(), JournalError>;
+
+    /// Takes the right to write a run that is `queued` or `running`, if nobody else holds it at `now`, until `until`.
+    /// The run is `running` from then on. The same owner may take its own claim over.
+    async fn claim(&self, run: RunId, owner: &str, now: Timestamp, until: Timestamp) -> Result<Claim, JournalError>;
+
+    /// Holds the claim until a later instant. The run is then known to get somewhere: `crashes` is 0 again. Does
+    /// nothing for a claim that was given back, e.g. because the run has just ended.
+    async fn renew(&self, claim: &Claim, until: Timestamp) -> Result<(), JournalError>;
+
+    /// Gives the claim back; the run stays `running` and can be claimed at once.
+    async fn release(&self, claim: &Claim) -> Result<(), JournalError>;
+
+    /// Adds to the record, all or nothing. `RunEnded` also ends the run and gives the claim back; a `PlaceEnded`
+    /// with a `once` key marks the key as done.
+    async fn append(&self, claim: &Claim, batch: Batch) -> Result<(), JournalError>;
+
+    /// Changes a run that has ended; gives the run's attempt.
+    async fn revise(&self, run: RunId, at: Timestamp, revision: Revision) -> Result<u32, JournalError>;
+
+    /// Every entry of a run in order.
+    async fn read(&self, run: RunId) -> Result<Vec<Timed>, JournalError>;
+
+    /// The log of a run in order.
+    async fn lines(&self, run: RunId) -> Result<Vec<LogLine>, JournalError>;
+
+    /// The run whose id begins with `prefix`, if there is exactly one.
+    async fn find(&self, prefix: &str) -> Result<RunHeader, JournalError>;
+
+    /// The workflow text that a run goes by.
+    async fn text(&self, run: RunId) -> Result<Arc<str>, JournalError>;
+
+    /// Runs, the newest first.
+    async fn runs(&self, filter: &Filter) -> Result<Vec<RunHeader>, JournalError>;
+
+    /// Who has done this `once` key, if anybody.
+    async fn once(&self, workflow: &str, step: &str, key: &str) -> Result<Option<OnceDone>, JournalError>;
+
+    /// Keeps an event for a run, whether or not the run waits for it yet.
+    async fn deliver(&self, run: RunId, at: Timestamp, name: &str, value: Value) -> Result<(), JournalError>;
+
+    /// The events of that name that were delivered to a run, in order.
+    async fn delivered(&self, run: RunId, name: &str) -> Result<Vec<Value>, JournalError>;
+
+    /// Runs that are `queued` or `running`, the oldest first: what a new process has to resume.
+    async fn open_runs(&self) -> Result<Vec<RunHeader>, JournalError> {
+        let statuses = vec![Status::Queued, Status::Running];
+        let mut runs = self.runs(&Filter { statuses, ..Filter::default() }).await?;
+        runs.reverse();
+        Ok(runs)
+    }
+}

@@ -1,0 +1,497 @@
+//! `triggers:`: schedules, events, files and other workflows; webhooks stand in `webhooks`.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use croner::Cron;
+
+use super::Checker;
+use super::calls::Caller;
+use super::fields::Fields;
+use super::scope::{Scope, Shape, Variable};
+use crate::document::{Entry, Node};
+use crate::expression::{Template, suggest};
+use crate::problem::{Problem, codes};
+use crate::signature::Capability;
+use crate::trigger::{
+    AfterWorkflow, Collect, END_STATUSES, Event, EventForEach, File, Missed, Schedule, Source, Trigger,
+};
+
+const KINDS: [&str; 5] = ["schedule", "webhook", "event", "workflow", "file"];
+
+/// Keys that every trigger has.
+pub(super) const SHARED: [&str; 3] = ["id", "if", "inputs"];
+
+impl<'a> Checker<'a> {
+    pub(super) fn trigger_list(&mut self, node: &Node) -> Vec<Trigger> {
+        let Some(nodes) = node.as_list() else {
+            let help = "put a `-` before each trigger: `- schedule: { cron: \"0 3 * * *\" }`";
+            self.wrong_shape(node, "`triggers`", "a list", help);
+            return Vec::new();
+        };
+        let mut triggers: Vec<Trigger> = Vec::new();
+        let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for node in nodes {
+            let Some((kind, entry)) = self.trigger_kind(node) else {
+                continue;
+            };
+            let count = counts.entry(kind).or_default();
+            *count += 1;
+            let default_id = format!("{kind}-{count}");
+            let Some(trigger) = self.trigger(kind, entry, default_id) else {
+                continue;
+            };
+            if triggers.iter().any(|other| other.id == trigger.id) {
+                let message = format!("two triggers have the id `{}`", trigger.id);
+                let span = entry.value.get("id").map_or(entry.key.span, |node| node.span);
+                self.problems.report(
+                    Problem::error(codes::DUPLICATE_ID, span, message).help("give each its own `id:`"),
+                );
+            }
+            self.same_path(&triggers, &trigger, entry);
+            triggers.push(trigger);
+        }
+        triggers
+    }
+
+    fn trigger_kind<'n>(&mut self, node: &'n Node) -> Option<(&'static str, &'n Entry)> {
+        let Some(entries) = node.as_map() else {
+            let help = match node.as_str() {
+                Some(text) => format!("write `- {text}: {{ .. }}`"),
+                None => "for example `- schedule: { cron: \"0 3 * * *\" }`".to_owned(),
+            };
+            self.wrong_shape(node, "a trigger", "a map", &help);
+            return None;
+        };
+        let mut found = None;
+        for entry in entries {
+            let key = entry.key.text.as_str();
+            match KINDS.into_iter().find(|kind| *kind == key) {
+                Some(kind) if found.is_none() => found = Some((kind, entry)),
+                Some(_) => {
+                    let problem = Problem::error(
+                        codes::UNKNOWN_TRIGGER,
+                        entry.key.span,
+                        format!("`{key}` is a trigger of its own"),
+                    );
+                    self.problems
+                        .report(problem.help("begin it with a `-` on a line of its own"));
+                }
+                None => {
+                    let help = match suggest::nearest(key, KINDS) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None if key == "cron" => "write `- schedule: { cron: .. }`".to_owned(),
+                        None if SHARED.contains(&key) || found.is_some() => {
+                            let kind = found.map_or("schedule", |(kind, _)| kind);
+                            format!(
+                                "`{key}` stands inside: `- {kind}: {{ {key}: .. }}`, indented below `{kind}:`"
+                            )
+                        }
+                        None => format!("triggers are {}", suggest::listing(&KINDS)),
+                    };
+                    let message = format!("`{key}` is not a trigger");
+                    self.problems
+                        .report(Problem::error(codes::UNKNOWN_TRIGGER, entry.key.span, message).help(help));
+                }
+            }
+        }
+        found
+    }
+
+    fn trigger(&mut self, kind: &'static str, entry: &Entry, default_id: String) -> Option<Trigger> {
+        let node = &entry.value;
+        let keys: &[&str] = match kind {
+            "schedule" => &["cron", "time-zone", "missed", "jitter"],
+            "webhook" => &super::webhooks::KEYS,
+            "event" => &[
+                "uses", "with", "for-each", "as", "key", "dedupe", "collect", "silence", "catch-up",
+            ],
+            "workflow" => &["name", "status"],
+            _ => &["folder", "pattern", "settle"],
+        };
+        let keys: Vec<&str> = keys.iter().copied().chain(SHARED).collect();
+        let what = match kind {
+            "schedule" => "`schedule`",
+            "webhook" => "`webhook`",
+            "event" => "`event`",
+            "workflow" => "`workflow`",
+            _ => "`file`",
+        };
+        if kind == "schedule"
+            && let Some(text) = node.as_str()
+        {
+            self.wrong_shape(
+                node,
+                what,
+                "a map",
+                &format!("write `schedule: {{ cron: \"{text}\" }}`"),
+            );
+            return None;
+        }
+        let fields = self.map(node, what, &keys)?;
+        let scope = Scope::of_trigger();
+        let id = fields
+            .get("id")
+            .and_then(|node| self.text_of(node, "id"))
+            .unwrap_or(default_id);
+        let condition = fields
+            .get("if")
+            .and_then(|node| self.condition(node, "if", &scope));
+        let inputs = self.trigger_inputs(&fields, kind, entry, &scope);
+        let source = match kind {
+            "schedule" => Source::Schedule(self.schedule(&fields)?),
+            "webhook" => Source::Webhook(self.webhook(&fields, &scope)?),
+            "event" => Source::Event(Box::new(self.event(&fields, &scope)?)),
+            "workflow" => Source::Workflow(self.after_workflow(&fields)?),
+            _ => Source::File(self.file(&fields)?),
+        };
+        Some(Trigger {
+            id,
+            line: entry.key.span.line,
+            source,
+            condition,
+            inputs,
+        })
+    }
+
+    /// `inputs:` of a trigger against those of the workflow.
+    fn trigger_inputs(
+        &mut self,
+        fields: &Fields<'_>,
+        kind: &str,
+        entry: &Entry,
+        scope: &Scope<'a>,
+    ) -> Option<Template> {
+        let node = fields.get("inputs");
+        let template = node.and_then(|node| self.template(node, scope));
+        let mut given: Vec<&str> = Vec::new();
+        if let Some(node) = node {
+            if node.as_str().is_some_and(|text| text.contains("${{")) {
+                return template;
+            }
+            for entry in self.entries(node, "`inputs`").unwrap_or_default() {
+                given.push(&entry.key.text);
+                self.trigger_input(entry);
+            }
+        } else if kind == "webhook" {
+            return None;
+        }
+        let missing: Vec<String> = self
+            .inputs
+            .iter()
+            .filter(|input| {
+                input.required && input.default.is_none() && !given.contains(&input.name.as_str())
+            })
+            .map(|input| input.name.clone())
+            .collect();
+        if !missing.is_empty() {
+            let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+            let message = format!(
+                "this trigger gives no value for the required input {}",
+                suggest::listing(&names)
+            );
+            let help = match kind {
+                "schedule" => format!(
+                    "add `inputs: {{ {}: .. }}` to the trigger, or a default to the input",
+                    names.join(": .., ")
+                ),
+                _ => format!(
+                    "add `inputs: {{ {}: \"${{{{ trigger.. }}}}\" }}` to the trigger, or a default to the input",
+                    names.join(": .., ")
+                ),
+            };
+            self.problems
+                .report(Problem::error(codes::TRIGGER_INPUTS, entry.key.span, message).help(help));
+        }
+        template
+    }
+
+    fn trigger_input(&mut self, entry: &Entry) {
+        let name = entry.key.text.as_str();
+        let Some(input) = self.inputs.iter().find(|input| input.name == name) else {
+            let names = self.inputs.iter().map(|input| input.name.as_str());
+            let help =
+                Self::candidates(name, names).unwrap_or_else(|| "the workflow declares no inputs".to_owned());
+            let message = format!("no input is called `{name}`");
+            self.problems
+                .report(Problem::error(codes::UNKNOWN_INPUT, entry.key.span, message).help(help));
+            return;
+        };
+        let value = entry.value.to_json();
+        if value.to_string().contains("${{") || value.is_null() {
+            return;
+        }
+        if let Err((message, help)) = input.convert(&value) {
+            let message = format!("input `{name}`: {message}");
+            let help = help.unwrap_or_else(|| "write a value that the input takes".to_owned());
+            self.problems
+                .report(Problem::error(codes::TRIGGER_INPUTS, entry.value.span, message).help(help));
+        }
+    }
+
+    fn schedule(&mut self, fields: &Fields<'_>) -> Option<Schedule> {
+        let cron = self
+            .required(
+                fields,
+                "cron",
+                "for example `cron: \"0 3 * * *\"` for every night at three",
+            )
+            .and_then(|node| self.cron(node));
+        let time_zone = fields.get("time-zone").and_then(|node| self.time_zone(node));
+        let jitter = fields
+            .get("jitter")
+            .and_then(|node| self.duration(node, "jitter"))
+            .unwrap_or_default();
+        let (mut missed, mut missed_within) = (Missed::Skip, None);
+        if let Some(node) = fields.get("missed") {
+            let mut policy = Some(node);
+            if node.as_map().is_some() {
+                let fields = self.map(node, "`missed`", &["run", "within"])?;
+                policy = self.required(&fields, "run", "one of skip, once, all");
+                missed_within = fields
+                    .get("within")
+                    .and_then(|node| self.duration(node, "within"));
+            }
+            missed = match policy.and_then(|node| self.word(node, "missed", &["skip", "once", "all"])) {
+                Some("once") => Missed::Once,
+                Some("all") => Missed::All,
+                _ => Missed::Skip,
+            };
+        }
+        let (cron, description) = cron?;
+        Some(Schedule {
+            cron,
+            description,
+            time_zone,
+            missed,
+            missed_within,
+            jitter,
+        })
+    }
+
+    /// The line and what it means in English.
+    fn cron(&mut self, node: &Node) -> Option<(String, String)> {
+        let line = self.text_of(node, "cron")?;
+        let line = line.trim();
+        let fields = line.split_whitespace().count();
+        let problem =
+            |message: String, help: &str| Problem::error(codes::CRON, node.span, message).help(help);
+        if !line.starts_with('@') && !(5..=6).contains(&fields) {
+            let message = format!("a cron line has five or six fields, this one has {fields}");
+            self.problems.report(problem(
+                message,
+                "minute, hour, day of the month, month, day of the week; `0 3 * * *` is every night at three",
+            ));
+            return None;
+        }
+        match Cron::from_str(line) {
+            Ok(cron) => Some((line.to_owned(), cron.describe())),
+            Err(error) => {
+                let reason = match wrong_field(line) {
+                    _ if line.starts_with('@') => format!("there is no `{line}`"),
+                    Some((name, field)) => format!("`{field}` cannot be the {name}"),
+                    None => {
+                        let reason = error.to_string();
+                        let reason = reason
+                            .split_once(": ")
+                            .map_or(reason.as_str(), |(_, reason)| reason);
+                        reason.trim_end_matches('.').to_lowercase()
+                    }
+                };
+                let names = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly"];
+                let help = if line.starts_with('@') {
+                    suggest::help(line, names, "there are").unwrap_or_default()
+                } else {
+                    "minute 0-59, hour 0-23, day of the month 1-31, month 1-12, day of the week 0-7; with six fields seconds come first".to_owned()
+                };
+                self.problems
+                    .report(problem(format!("not a cron line: {reason}"), &help));
+                None
+            }
+        }
+    }
+
+    fn time_zone(&mut self, node: &Node) -> Option<String> {
+        let name = self.text_of(node, "time-zone")?;
+        let database = jiff::tz::db();
+        // Offsets and abbreviations know nothing of the site's summer time.
+        let fixed = matches!(
+            name.as_str(),
+            "EST" | "MST" | "HST" | "CET" | "MET" | "EET" | "WET"
+        ) || name.starts_with(['+', '-']);
+        let named = name == "UTC" || name.contains('/');
+        if !fixed && named && (database.is_definitively_empty() || database.get(&name).is_ok()) {
+            return Some(name);
+        }
+        let known: Vec<String> = database
+            .available()
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        let city = |name: &str| name.rsplit('/').next().unwrap_or_default().to_lowercase();
+        let same_city = known
+            .iter()
+            .map(String::as_str)
+            .find(|zone| city(zone) == city(&name).replace(' ', "_"));
+        let near = same_city.or_else(|| nearest_zone(&name, &known));
+        let help = match near.filter(|_| !fixed) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write the IANA name, for example `Europe/Bucharest` or `UTC`".to_owned(),
+        };
+        self.problems.report(
+            Problem::error(
+                codes::TIME_ZONE,
+                node.span,
+                format!("`{name}` is not a time zone"),
+            )
+            .help(help),
+        );
+        None
+    }
+
+    fn event(&mut self, fields: &Fields<'_>, trigger: &Scope<'a>) -> Option<Event> {
+        let mut outer = Scope::of_nothing();
+        let mut for_each = None;
+        if let Some(entry) = fields.entry("for-each") {
+            let items = self.items(&entry.value, &outer);
+            let variable = fields
+                .get("as")
+                .and_then(|node| self.text_of(node, "as"))
+                .unwrap_or_else(|| "item".to_owned());
+            self.variables.entry(variable.clone()).or_insert(Variable {
+                line: entry.key.span.line,
+            });
+            let item = items.as_ref().map_or(Shape::Unknown, |(_, item)| item.clone());
+            outer = outer
+                .with(&variable, item)
+                .with(&format!("{variable}_index"), Shape::Integer);
+            let key = fields.get("key").and_then(|node| self.template(node, &outer));
+            for_each = items.map(|(items, _)| EventForEach { items, variable, key });
+        } else {
+            self.keys_exclude(
+                fields,
+                &["as", "key"],
+                "without `for-each`",
+                "add `for-each:` with a list, or remove it",
+            );
+        }
+        let checked = self.call(fields, Caller::EventTrigger, &outer);
+        let dedupe = fields.get("dedupe").and_then(|node| self.template(node, trigger));
+        let silence = fields
+            .get("silence")
+            .and_then(|node| self.duration(node, "silence"));
+        let collect = fields.get("collect").and_then(|node| self.collect(node));
+        let catch_up = fields.get("catch-up").and_then(|node| {
+            let fields = self.map(node, "`catch-up`", &["uses", "with"])?;
+            let scope = outer.with("trigger", Shape::Unknown);
+            self.call(&fields, Caller::Step, &scope).call
+        });
+        Some(Event {
+            call: checked.call?,
+            for_each,
+            dedupe,
+            collect,
+            silence: silence.unwrap_or(Duration::from_secs(120)),
+            catch_up,
+        })
+    }
+
+    fn collect(&mut self, node: &Node) -> Option<Collect> {
+        let fields = self.map(node, "`collect`", &["up-to", "within"])?;
+        let up_to = self
+            .required(&fields, "up-to", "the most events in one run")
+            .and_then(|node| self.integer(node, "up-to", 1..=10_000));
+        let within = self
+            .required(
+                &fields,
+                "within",
+                "how long the first event waits for more, for example 2s",
+            )
+            .and_then(|node| self.duration(node, "within"));
+        Some(Collect {
+            up_to: up_to?,
+            within: within?,
+        })
+    }
+
+    fn after_workflow(&mut self, fields: &Fields<'_>) -> Option<AfterWorkflow> {
+        let names = self.required(
+            fields,
+            "name",
+            "the id of the other workflow, its file's name without .yaml",
+        )?;
+        let names = Self::one_or_more(names)
+            .into_iter()
+            .filter_map(|node| self.text_of(node, "name"))
+            .collect();
+        let statuses = match fields.get("status") {
+            Some(node) => Self::one_or_more(node)
+                .into_iter()
+                .filter_map(|node| self.word(node, "status", &END_STATUSES))
+                .collect(),
+            None => vec!["succeeded", "recovered"],
+        };
+        Some(AfterWorkflow { names, statuses })
+    }
+
+    fn file(&mut self, fields: &Fields<'_>) -> Option<File> {
+        let folder = self
+            .required(fields, "folder", "the name of a folder of `bascule.yaml`")
+            .and_then(|node| {
+                let text = self.text_of(node, "folder")?;
+                self.capability_name(node, &text, Capability::Folder, "folder")
+                    .map(|_| text)
+            });
+        let pattern = fields
+            .get("pattern")
+            .and_then(|node| self.text_of(node, "pattern"));
+        let settle = fields
+            .get("settle")
+            .and_then(|node| self.duration(node, "settle"));
+        Some(File {
+            folder: folder?,
+            pattern: pattern.unwrap_or_else(|| "*".to_owned()),
+            settle: settle.unwrap_or(Duration::from_secs(2)),
+        })
+    }
+}
+
+/// The field of a cron line that cannot be.
+fn wrong_field(line: &str) -> Option<(&'static str, &str)> {
+    let names = [
+        "second",
+        "minute",
+        "hour",
+        "day of the month",
+        "month",
+        "day of the week",
+    ];
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let names = names.get(names.len().checked_sub(fields.len())?..)?;
+    names
+        .iter()
+        .copied()
+        .zip(fields.iter().copied())
+        .enumerate()
+        .find_map(|(index, (name, field))| {
+            let mut alone = vec!["*"; fields.len()];
+            *alone.get_mut(index)? = field;
+            Cron::from_str(&alone.join(" ")).is_err().then_some((name, field))
+        })
+}
+
+/// A zone with a typing error or two in its name.
+fn nearest_zone<'z>(name: &str, known: &'z [String]) -> Option<&'z str> {
+    let written = name.to_lowercase();
+    known
+        .iter()
+        .map(|zone| {
+            (
+                strsim::osa_distance(&written, &zone.to_lowercase()),
+                zone.as_str(),
+            )
+        })
+        .filter(|(distance, _)| *distance <= 3)
+        .min()
+        .map(|(_, zone)| zone)
+}

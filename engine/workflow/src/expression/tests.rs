@@ -1,0 +1,647 @@
+//! Tables of expressions, and the limits.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn scope() -> Scope {
+    let mut scope = Scope::new();
+    scope.set(
+        "inputs",
+        json!({ "employee_id": "7b0f", "floor": 3, "ratio": 0.5, "none": null, "big": u64::MAX, "negative": -4,
+            "name": "Ann Lee", "yes": true, "text": "10", "kebab-name": 1 }),
+    );
+    scope.set(
+        "steps",
+        json!({ "person": { "output": { "employee_no": "0012", "biometrics": { "photo_url": "http://x/p.jpg" },
+            "badge": null } }, "terminals": { "output": [
+                { "id": "t2", "site": "South", "active": true, "doors": 2 },
+                { "id": "t1", "site": "north", "active": false, "doors": 1 },
+                { "id": "t3", "site": "South", "active": true, "doors": 4, "note": "x" } ] } }),
+    );
+    scope.set("item_index", json!(0));
+    scope
+}
+
+fn evaluate(source: &str) -> Result<Value, ExpressionError> {
+    Expression::parse(source)?.evaluate(&scope())
+}
+
+fn check(source: &str, expected: Value) {
+    match evaluate(source) {
+        Ok(value) => assert_eq!(value.to_string(), expected.to_string(), "{source}"),
+        Err(error) => panic!("{source}: {}", error.in_full()),
+    }
+}
+
+/// The error with the text that its range covers.
+fn check_error(source: &str, message: &str, covered: &str, help: &str) {
+    let error = match evaluate(source) {
+        Ok(value) => panic!("{source} gave {value}"),
+        Err(error) => error,
+    };
+    assert_eq!(error.message, message, "{source}");
+    assert_eq!(source.get(error.range.start..error.range.end), Some(covered), "{source}: {:?}", error.range);
+    assert_eq!(error.help.as_deref().unwrap_or_default(), help, "{source}");
+}
+
+#[test]
+fn values_keep_their_types() {
+    check("inputs.floor", json!(3));
+    check("inputs.ratio", json!(0.5));
+    check("inputs.big", json!(u64::MAX));
+    check("inputs.none", json!(null));
+    check("none", json!(null));
+    check("true", json!(true));
+    check("1.0", json!(1.0));
+    check("18446744073709551615", json!(u64::MAX));
+    check("-9223372036854775808", json!(i64::MIN));
+    check("inputs.employee_id", json!("7b0f"));
+    check("steps.person.output.employee_no", json!("0012"));
+    check("steps['person']['output'].biometrics", json!({ "photo_url": "http://x/p.jpg" }));
+    check("inputs['kebab-name']", json!(1));
+    check("{'b': 1, 'a': [1, 2.5, 'x', none, {}]}", json!({ "b": 1, "a": [1, 2.5, "x", null, {}] }));
+    check("(1, 2)", json!([1, 2]));
+    check("'a' 'b'", json!("ab"));
+}
+
+#[test]
+fn arithmetic_is_that_of_jinja() {
+    check("1 + 2 * 3", json!(7));
+    check("(1 + 2) * 3", json!(9));
+    check("7 / 2", json!(3.5));
+    check("6 / 2", json!(3.0));
+    check("7 // 2", json!(3));
+    check("-7 // 2", json!(-4));
+    check("-7 % 3", json!(2));
+    check("7.5 % -2", json!(-0.5));
+    check("2 ** 10", json!(1024));
+    check("2 ** -1", json!(0.5));
+    check("-inputs.floor", json!(-3));
+    check("inputs.floor + 0.5", json!(3.5));
+    check("'a' + 'b'", json!("ab"));
+    check("[1] + [2]", json!([1, 2]));
+    check("'Floor ' ~ inputs.floor ~ ': ' ~ true", json!("Floor 3: true"));
+    check("1.0 ~ ''", json!("1.0"));
+}
+
+#[test]
+fn comparisons_and_conditions() {
+    check("1 == 1.0", json!(true));
+    check("'1' == 1", json!(false));
+    check("1 < 2 < 3", json!(true));
+    check("1 < 2 > 3", json!(false));
+    check("{'a': 1, 'b': 2} == {'b': 2.0, 'a': 1}", json!(true));
+    check("'t' in ['t', 'u']", json!(true));
+    check("3 not in [1, 2]", json!(true));
+    check("'name' in inputs", json!(true));
+    check("'nn' in inputs.name", json!(true));
+    check("inputs.yes and not inputs.none", json!(true));
+    check("inputs.none or 'x'", json!("x"));
+    check("'a' if inputs.floor > 2 else 'b'", json!("a"));
+    check("'a' if false else 'b' if false else 'c'", json!("c"));
+    check("18446744073709551615 > 9223372036854775807", json!(true));
+    check("9007199254740993 == 9007199254740992.0", json!(false));
+}
+
+#[test]
+fn lists_and_slices() {
+    check("steps.terminals.output[0].id", json!("t2"));
+    check("steps.terminals.output[-1].id", json!("t3"));
+    check("steps.terminals.output.1.id", json!("t1"));
+    check("[1, 2, 3, 4][1:3]", json!([2, 3]));
+    check("[1, 2, 3, 4][::-1]", json!([4, 3, 2, 1]));
+    check("[1, 2, 3, 4][-2:]", json!([3, 4]));
+    check("[1, 2, 3, 4][:99:2]", json!([1, 3]));
+    check("'hello'[1:3]", json!("el"));
+    check("'hello'[-1]", json!("o"));
+    check("range(3)", json!([0, 1, 2]));
+    check("range(1, 10, 4)", json!([1, 5, 9]));
+    check("range(3, 0, -1)", json!([3, 2, 1]));
+    check("range(5, 1)", json!([]));
+    check("steps[('per' ~ 'son')].output.employee_no", json!("0012"));
+}
+
+#[test]
+fn filters_do_what_their_reference_says() {
+    check("inputs.name | length", json!(7));
+    check("'äö' | length", json!(2));
+    check("inputs | length", json!(10));
+    check("inputs.name | lower | upper", json!("ANN LEE"));
+    check("'o brien-smith' | title", json!("O Brien-Smith"));
+    check("'hELLO you' | capitalize", json!("Hello you"));
+    check("'  x ' | trim", json!("x"));
+    check("'--x-' | trim('-')", json!("x"));
+    check("'a.b.c' | replace('.', '')", json!("abc"));
+    check("'a,b,c' | split(',')", json!(["a", "b", "c"]));
+    check("'a,b,c' | split(',', 1)", json!(["a", "b,c"]));
+    check("' a  b c ' | split", json!(["a", "b", "c"]));
+    check("'a b  c' | split(none, 1)", json!(["a", "b  c"]));
+    check("'a\\nb' | lines", json!(["a", "b"]));
+    check("[1, 'x', true] | join(', ')", json!("1, x, true"));
+    check("steps.terminals.output | join('+', attribute='id')", json!("t2+t1+t3"));
+    check("[3, 1] | tojson", json!("[3,1]"));
+    check("'a b/ü&' | urlencode", json!("a%20b/%C3%BC%26"));
+    check("{'a': 1, 'b': 'x y', 'c': none} | urlencode", json!("a=1&b=x%20y"));
+    check("[1, 2] | first", json!(1));
+    check("[1, 2] | last", json!(2));
+    check("'abc' | last", json!("c"));
+    check("'ab' | list", json!(["a", "b"]));
+    check("{'b': 1, 'a': 2} | list", json!(["b", "a"]));
+    check("['b', 'A', 'c'] | sort", json!(["A", "b", "c"]));
+    check("['b', 'A', 'c'] | sort(case_sensitive=true, reverse=true)", json!(["c", "b", "A"]));
+    check("steps.terminals.output | sort(attribute='id') | map(attribute='id')", json!(["t1", "t2", "t3"]));
+    check(
+        "steps.terminals.output | sort(attribute='site,id') | map(attribute='id')",
+        json!(["t1", "t2", "t3"]),
+    );
+    check("[1, 1.0, 'a', 'A', 2] | unique", json!([1, "a", 2]));
+    check("[1, 2] | reverse", json!([2, 1]));
+    check("'ab' | reverse", json!("ba"));
+    check(
+        "steps.terminals.output | groupby('site') | map(attribute='grouper')",
+        json!(["north", "South"]),
+    );
+    check("(steps.terminals.output | groupby('site') | last).list | map(attribute='id')", json!(["t2", "t3"]));
+    check("{'b': 1, 'a': 2} | items", json!([["b", 1], ["a", 2]]));
+    check("{'b': 1, 'a': 2} | dictsort", json!([["a", 2], ["b", 1]]));
+    check("{'b': 1, 'a': 2} | dictsort(by='value')", json!([["b", 1], ["a", 2]]));
+    check("{'b': 1, 'a': 2} | keys", json!(["b", "a"]));
+    check("{'b': 1, 'a': 2} | values", json!([1, 2]));
+    check("[1, 2.5] | sum", json!(3.5));
+    check("steps.terminals.output | sum(attribute='doors')", json!(7));
+    check("[3, 1, 2] | min", json!(1));
+    check("(steps.terminals.output | max(attribute='doors')).id", json!("t3"));
+    check("-3 | abs", json!(3));
+    check("2.567 | round(2)", json!(2.57));
+    check("2.5 | round", json!(2.0));
+    check("2.1 | round(method='ceil')", json!(3.0));
+    check("'12' | int", json!(12));
+    check("'ff' | int(base=16)", json!(255));
+    check("2.9 | int", json!(2));
+    check("'x' | int(default=-1)", json!(-1));
+    check("'2.5' | float", json!(2.5));
+    check("3 | float", json!(3.0));
+    check("'' | bool", json!(false));
+    check("3 | string", json!("3"));
+    check("[1, 2, 3, 4] | select('odd')", json!([1, 3]));
+    check("[1, 2, 3, 4] | reject('divisibleby', 2)", json!([1, 3]));
+    check("[0, '', 'x', none] | select", json!(["x"]));
+    check("['a', 'b'] | map('upper')", json!(["A", "B"]));
+    check("['a-b'] | map('replace', '-', '')", json!(["ab"]));
+    check("steps.terminals.output | selectattr('active') | map(attribute='id')", json!(["t2", "t3"]));
+    check("steps.terminals.output | rejectattr('active') | map(attribute='id')", json!(["t1"]));
+    check("steps.terminals.output | selectattr('doors', 'gt', 1) | length", json!(2));
+    check("steps.terminals.output | selectattr('note', 'defined') | map(attribute='id')", json!(["t3"]));
+    check("steps.terminals.output | map(attribute='note', default='-')", json!(["-", "-", "x"]));
+}
+
+#[test]
+fn tests_do_what_their_reference_says() {
+    for (source, expected) in [
+        ("inputs.none is none", true),
+        ("inputs.none is defined", true),
+        ("inputs.nothing is defined", false),
+        ("inputs.nothing.more is undefined", true),
+        ("nothing is not defined", true),
+        ("1 is number", true),
+        ("1 is integer", true),
+        ("1.5 is float", true),
+        ("'x' is string", true),
+        ("[] is sequence", true),
+        ("{} is mapping", true),
+        ("true is boolean", true),
+        ("1 is true", false),
+        ("3 is odd", true),
+        ("4 is even", true),
+        ("9 is divisibleby 3", true),
+        ("'abc' is startingwith 'ab'", true),
+        ("'abc' is endingwith('c')", true),
+        ("'abc' is lower", true),
+        ("'ABC' is upper", true),
+        ("2 is in [1, 2]", true),
+        ("2 is eq 2.0", true),
+        ("2 is gt 1", true),
+        ("'x' is not equalto 'x'", false),
+    ] {
+        check(source, json!(expected));
+    }
+}
+
+#[test]
+fn every_filter_and_test_has_a_line_in_the_reference_and_is_found() {
+    for filter in filter_documentation() {
+        assert!(super::filters::find(filter.name).is_some() || super::filters::is_each(filter.name), "{}", filter.name);
+        assert!(!filter.summary.is_empty() && filter.required <= filter.parameters.len());
+    }
+    for test in test_documentation() {
+        assert!(super::predicates::find(test.name).is_some() && !test.summary.is_empty());
+    }
+}
+
+#[test]
+fn spec_1_absence_is_an_error_with_place_and_suggestion() {
+    check_error(
+        "steps.person.output.biometric.photo_url",
+        "unknown field `biometric` of `steps.person.output`",
+        "biometric",
+        "did you mean `biometrics`?",
+    );
+    check_error("step.person", "unknown name `step`", "step", "did you mean `steps`?");
+    check_error("device.id", "unknown name `device`", "device", "the names here are `inputs`, `item_index`, `steps`");
+    check_error(
+        "steps.person.output.badge.number",
+        "`steps.person.output.badge` is null, it has no field `number`",
+        "number",
+        "`| default(..)` behind the path accepts that",
+    );
+    check_error("inputs.name.first", "`inputs.name` is text, it has no field `first`", "first", "");
+    check_error(
+        "steps.terminals.output.id",
+        "`steps.terminals.output` is a list, it has no field `id`",
+        "id",
+        "take one item, `[0]`, or the field of each item, `| map(attribute='..')`",
+    );
+    check_error(
+        "steps.terminals.output[3].id",
+        "`steps.terminals.output` has 3 items, so there is no item 3",
+        "3",
+        "the first item is 0",
+    );
+    check_error("inputs['flor']", "unknown field `flor` of `inputs`", "'flor'", "did you mean `floor`?");
+    check_error(
+        "1 if false",
+        "the condition is false and there is no `else`",
+        "1 if false",
+        "add `else` and a value",
+    );
+    check_error("not inputs.nope", "unknown field `nope` of `inputs`", "nope", "did you mean `none`?");
+    for source in [
+        "inputs.zzz == none",
+        "inputs.zzz ~ 'x'",
+        "[inputs.zzz]",
+        "{'a': inputs.zzz}",
+        "inputs.zzz | upper",
+        "inputs.zzz or 'x'",
+        "inputs.zzz and true",
+        "inputs.zzz in [1]",
+        "1 if inputs.zzz else 2",
+        "inputs.zzz is none",
+        "inputs.zzz | upper | default('x')",
+        "[1] | select('eq', inputs.zzz)",
+        "inputs[inputs.zzz] | default('x')",
+        "steps.terminals.output | map(attribute='zzz')",
+        "steps.terminals.output | selectattr('zzz')",
+        "steps.terminals.output | sort(attribute='zzz')",
+        "steps.terminals.output | groupby('zzz')",
+        "[] | first",
+        "[] | max",
+    ] {
+        assert!(evaluate(source).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn spec_1_default_is_the_way_to_accept_absence() {
+    check("inputs.zzz | default('x')", json!("x"));
+    check("zzz | d('x')", json!("x"));
+    check("a.b.c | default('x')", json!("x"));
+    check("steps.nobody.output[3]['a'].b | default([])", json!([]));
+    check("steps.person.output.badge.number | default(0)", json!(0));
+    check("inputs.name.first | default('x')", json!("x"));
+    check("inputs.none | default('x')", json!(null));
+    check("inputs.none | default('x', true)", json!("x"));
+    check("inputs.floor | default(zzz)", json!(3));
+    check("inputs.zzz | default(inputs.yyy) | default('y')", json!("y"));
+    check("[] | first | default('none')", json!("none"));
+    check("(inputs.zzz | default({})).deep | default(1)", json!(1));
+    check("inputs.zzz if inputs.zzz is defined else 'x'", json!("x"));
+    check_error("inputs.zzz | default(yyy.a)", "unknown name `yyy`", "yyy", "the names here are `inputs`, `item_index`, `steps`");
+}
+
+#[test]
+fn spec_11_there_is_no_clock() {
+    check_error(
+        "now()",
+        "there is no function `now`",
+        "now",
+        "use `run.started_at`: a run that is repeated must come to the same result",
+    );
+}
+
+#[test]
+fn what_cannot_be_parsed_says_how_to_mend_it() {
+    check_error("inputs.a && inputs.b", "unexpected character", "&", "write `and` for `&&`");
+    check_error("inputs.name | uper", "there is no filter `uper`", "uper", "did you mean `upper`?");
+    check_error("1 is nubmer", "there is no test `nubmer`", "nubmer", "did you mean `number`?");
+    check_error("1 | sort(revers=true)", "the filter `sort` has no parameter `revers`", "true", "did you mean `reverse`?");
+    check_error("'a' | replace('a')", "the filter `replace` needs `to`", "replace", "");
+    check_error("1 | upper(2)", "too many arguments for the filter `upper`, it takes none", "2", "");
+    check_error("inputs.name.upper()", "values have no methods, so no `upper()`", "upper", "write `value | upper`");
+    check_error("upper(inputs.name)", "there is no function `upper`", "upper", "`upper` is a filter: write `value | upper`");
+    check_error("", "the expression is empty", "", "");
+    check_error("null", "unknown name `null`", "null", "write `none`");
+    check_error("[1] | map('indent', 4)", "there is no filter `indent`", "'indent'", "the filters are listed under `bascule explain expressions`");
+    check_error("[1] | map(inputs.name)", "the name of a filter has to be written out as text", "inputs.name", "");
+    check_error("range(*[1])", "`*` and `**` cannot unpack arguments here", "[1]", "");
+    for source in ["1 +", "(1", "a b", "{% if x %}", "{{ x }}", "1 = 1", "a ? b : c", "'x", "a.", "a[", "|", "%", "a }} b"] {
+        assert!(Expression::parse(source).is_err(), "{source}");
+    }
+    assert_eq!(Expression::parse("inputs.a = 1").unwrap_err().help.as_deref(), Some("to compare, write `==`"));
+    assert!(Expression::parse("1 | default").is_err());
+}
+
+#[test]
+fn what_does_not_fit_says_so() {
+    check_error("inputs.text < 5", "text and a number have no order", "inputs.text < 5", "bring both sides to one kind, with `| int`, `| float` or `| string`");
+    check_error("inputs.name + 1", "cannot add a number to text", "inputs.name + 1", "write `~` to join text with other values");
+    check_error("'x' ~ inputs.none", "null cannot stand inside text", "inputs.none", "say what null means: `| default('..', true)`");
+    check_error("'x' ~ [1]", "a list cannot stand inside text", "[1]", "choose an item, or write `| join(', ')` or `| tojson`");
+    check_error("1 / 0", "division by zero", "1 / 0", "");
+    check_error("9223372036854775807 * 9", "the result is too large for a whole number", "9223372036854775807 * 9", "");
+    check_error("'x' * 3", "cannot multiply text by a number", "'x' * 3", "");
+    check_error("[1] * 3", "cannot multiply a list by a number", "[1] * 3", "");
+    check_error("inputs | upper", "this filter works on text, not on a map", "inputs | upper", "");
+    check_error("10 ** 400.0", "the result is not a finite number", "10 ** 400.0", "");
+    let error = Expression::parse("inputs.name").unwrap().is_true(&scope()).unwrap_err();
+    assert_eq!(error.message, "a condition must be true or false, this is text");
+    assert!(Expression::parse("inputs.floor > 2").unwrap().is_true(&scope()).unwrap());
+}
+
+#[test]
+fn references_name_the_paths_with_ranges_and_guards() {
+    let source = "a.b['c'][0].d | default(e) ~ rows[i].id ~ (f is defined) ~ 'g.h' ~ ([1] | map(attribute='x'))[0]";
+    let expression = Expression::parse(source).unwrap();
+    let found: Vec<_> = expression
+        .references()
+        .iter()
+        .map(|reference| {
+            let text = source.get(reference.range.start..reference.range.end).unwrap();
+            (reference.path.join("/"), text, reference.guarded, reference.open)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("a/b/c/0/d".to_owned(), "a.b['c'][0].d", true, false),
+            ("e".to_owned(), "e", false, false),
+            ("rows".to_owned(), "rows", false, true),
+            ("i".to_owned(), "i", false, false),
+            ("f".to_owned(), "f", true, false),
+        ]
+    );
+    let reference = expression.references().first().unwrap();
+    let segments: Vec<_> = reference.ranges.iter().map(|range| source.get(range.start..range.end).unwrap()).collect();
+    assert_eq!(segments, ["a", "b", "'c'", "0", "d"]);
+}
+
+#[test]
+fn a_whole_expression_may_wear_its_braces_but_no_text_around() {
+    let (bare, offset) = Expression::parse_whole("result.found").unwrap();
+    assert_eq!((bare.source(), offset), ("result.found", 0));
+    let (dressed, offset) = Expression::parse_whole(" ${{ result.found }}\n").unwrap();
+    assert_eq!((dressed.source(), offset), (" result.found ", 4));
+    let error = Expression::parse_whole("${{ a }} == 'x'").unwrap_err();
+    assert_eq!(error.message, "text around `${{ }}` is not an expression");
+    assert!(Expression::parse_whole("${{ a").is_err());
+}
+
+#[test]
+fn nesting_is_refused_before_it_can_end_the_process() {
+    // Less than half of what a thread has by default.
+    let small = std::thread::Builder::new().stack_size(800 << 10).spawn(nest).unwrap();
+    small.join().unwrap();
+}
+
+fn nest() {
+    for (open, middle, close) in
+        [("(", "1", ")"), ("[", "", "]"), ("-", "1", ""), ("not ", "true", ""), ("{1:", "1", "}"), ("x if y else ", "z", "")]
+    {
+        for count in [33, 300] {
+            let source = format!("{}{middle}{}", open.repeat(count), close.repeat(count));
+            let error = Expression::parse(&source).unwrap_err();
+            assert!(
+                error.message.contains("nested too deeply") || error.message.contains("bytes long"),
+                "{open}: {error}"
+            );
+        }
+    }
+    let long = format!("{}1", "-".repeat(200_000));
+    assert!(Expression::parse(&long).unwrap_err().message.contains("200001 bytes long"));
+    for operator in ["+", "~", "and ", "or ", "== ", "**", "|abs|", ".a."] {
+        let source = match operator {
+            "|abs|" => format!("1{}", "|abs".repeat(900)),
+            ".a." => format!("a{}", ".a".repeat(1900)),
+            operator => vec!["1 "; 800].join(operator),
+        };
+        // Refused or evaluated, but it comes back.
+        let _ = Expression::parse(&source).and_then(|expression| expression.evaluate(&Scope::new()));
+    }
+    let fine = format!("{}1{}", "(".repeat(32), ")".repeat(32));
+    check(&fine, json!(1));
+    check(&vec!["inputs.name ~ ' '"; 40].join(" ~ "), json!("Ann Lee ".repeat(40)));
+}
+
+#[test]
+fn work_and_memory_are_bounded() {
+    let mut scope = Scope::new();
+    scope.set("rows", Value::Array((0..20_000).map(|at| json!({ "id": at, "text": "x".repeat(20) })).collect()));
+    scope.set("text", json!("x".repeat(1 << 20)));
+    let started = Instant::now();
+    for (source, message) in [
+        ("rows | select('in', rows)", "the expression takes too much work"),
+        ("(text ~ text ~ text) ~ (text ~ text ~ text) ~ text", "the expression builds too much data"),
+        ("text | replace('x', text)", "the expression builds too much data"),
+        ("text | list", "the expression takes too much work"),
+        ("text | split('x')", "the expression takes too much work"),
+        ("text ~ text ~ text ~ text ~ 'x'", "the value is larger than 4 MiB"),
+        ("range(10001)", "a range has at most 10000 numbers"),
+        ("range(9223372036854775807)", "a range has at most 10000 numbers"),
+        ("rows + rows + rows + rows + rows + rows + rows + rows", "the value is larger than 4 MiB"),
+        ("range(10000) | map('string') | map('replace', '', text)", "the expression builds too much data"),
+        ("range(10000) | join(text)", "the expression builds too much data"),
+        ("1 | round(400)", "the precision is a whole number from 0 to 15"),
+    ] {
+        match Expression::parse(source).unwrap().evaluate(&scope) {
+            Ok(_) => panic!("{source} gave a value"),
+            Err(error) => assert_eq!(error.message, message, "{source}"),
+        }
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let used = Expression::parse("rows | selectattr('id', 'lt', 10) | sort(attribute='id', reverse=true) | map(attribute='id')");
+    assert_eq!(used.unwrap().evaluate(&scope).unwrap(), json!([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]));
+    let sorted = Expression::parse("(rows | sort(attribute='id', reverse=true) | first).id");
+    assert_eq!(sorted.unwrap().evaluate(&scope).unwrap(), json!(19_999));
+}
+
+#[test]
+fn an_error_never_shows_a_value_of_the_scope() {
+    let mut scope = Scope::new();
+    scope.set("secret", json!("hunter2-canary"));
+    for source in ["secret.x", "secret + 1", "secret | int", "secret < 1", "secret[99]", "-secret", "secret is odd", "[secret] | sum"] {
+        let error = Expression::parse(source).unwrap().evaluate(&scope).unwrap_err();
+        assert!(!error.in_full().contains("canary"), "{}", error.in_full());
+    }
+}
+
+/// Expressions that both evaluators are to agree on: values, and conditions over them. Booleans stay apart from
+/// numbers, since for minijinja `true` is the number 1.
+fn agreed() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        (-9_i64..9).prop_map(|number| number.to_string()),
+        (0_u8..40).prop_map(|number| format!("{number}.5")),
+        prop::sample::select(vec!["'ab'", "'B'", "[1, 2, 3]", "{'k': 1}", "none", "data.n", "data.list", "data.text"])
+            .prop_map(str::to_owned),
+        (
+            prop::sample::select(vec!["data.text", "'a-b c'", "' B '", "''"]),
+            prop::sample::select(vec![
+                "upper", "lower", "title", "capitalize", "trim", "split('-')", "replace('b', 'c')", "urlencode",
+                "list | join('-')", "int(default=3)", "lines", "reverse", "length"
+            ])
+        )
+            .prop_map(|(value, filter)| format!("({value} | {filter})")),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let arithmetic = prop::sample::select(vec!["+", "-", "*", "//", "%", "/", "and", "or"]);
+        let comparison = prop::sample::select(vec!["==", "!=", "+ 0 < 0 +", "+ 0 >= 0 +", "in", "not in"]);
+        let filter = prop::sample::select(vec![
+            "length", "first", "last", "sort", "unique", "reverse", "sum", "min", "max", "abs", "round", "list",
+            "map('abs')", "select('odd')", "reject('even')", "int", "float", "round(1, 'ceil')", "sort(reverse=true)",
+        ]);
+        let test = prop::sample::select(vec![
+            "none", "number", "string", "mapping", "boolean", "integer", "float", "odd", "eq 1", "gt 2",
+        ]);
+        prop_oneof![
+            (inner.clone(), inner.clone(), arithmetic).prop_map(|(left, right, op)| format!("({left} {op} {right})")),
+            (inner.clone(), inner.clone(), inner.clone(), inner.clone(), comparison)
+                .prop_map(|(then, left, right, other, op)| format!("({then} if {left} {op} {right} else {other})")),
+            (inner.clone(), inner.clone(), inner.clone(), test)
+                .prop_map(|(then, left, other, test)| format!("({then} if not {left} is {test} else {other})")),
+            (inner.clone(), filter).prop_map(|(value, filter)| format!("({value} | {filter})")),
+            (inner.clone(), -4_i64..4, -4_i64..4, 1_i64..3)
+                .prop_map(|(value, start, stop, step)| format!("{value}[{start}:{stop}:{step}]")),
+            (inner, -3_i64..3).prop_map(|(value, at)| format!("{value}[{at}]")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40_000))]
+
+    #[test]
+    fn any_text_comes_back_quickly(source in "\\PC{0,300}") {
+        let started = Instant::now();
+        let _ = Expression::parse(&source).and_then(|expression| expression.evaluate(&scope()));
+        let _ = Template::parse(&Value::String(source)).and_then(|template| template.evaluate(&scope()));
+        prop_assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn any_run_of_tokens_comes_back_quickly(tokens in prop::collection::vec(prop::sample::select(vec![
+        "(", ")", "[", "]", "{", "}", "-", "not", "if", "else", "|", ".", ",", ":", "::", "is", "in", "and", "or", "~",
+        "+", "*", "**", "/", "//", "%", "==", "<", ">=", "=", "!", "1", "99999999999999999999", "1e999", "0.5", "'x'", "\"",
+        "'", "\\", "inputs", "steps", "terminals", "output", "name", "default", "map", "select", "sort", "range",
+        "attribute=", "'upper'", "'a.b'", "none", "true", "${{", "}}", "$", "\u{e4}", "\n", "groupby", "tojson", "int",
+    ]), 0..120)) {
+        let source = tokens.join(" ");
+        let started = Instant::now();
+        let _ = Expression::parse(&source).and_then(|expression| expression.evaluate(&scope()));
+        let _ = Template::parse(&Value::String(source)).and_then(|template| template.evaluate(&scope()));
+        prop_assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn ours_and_minijinjas_evaluator_agree(source in agreed()) {
+        let data = json!({ "n": 7, "list": [3, 1, 2], "text": "Hello" });
+        let mut scope = Scope::new();
+        scope.set("data", data.clone());
+        let Ok(expression) = Expression::parse(&source) else { return Ok(()) };
+        // Where ours refuses, it may be stricter; where it gives a value, the other must give the same.
+        let Ok(ours) = expression.evaluate(&scope) else { return Ok(()) };
+        let mut environment = minijinja::Environment::new();
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let theirs = environment
+            .compile_expression(&source)
+            .and_then(|expression| expression.eval(minijinja::value::Serde(json!({ "data": data }))));
+        let theirs = theirs.map(|value| serde_json::to_value(value).unwrap()).map_err(|error| error.to_string());
+        let agree = theirs.as_ref().is_ok_and(|theirs| operators::equal(theirs, &ours));
+        prop_assert!(agree, "{source}: ours {ours}, theirs {theirs:?}");
+    }
+}
+
+#[test]
+fn what_templates_give() {
+    let cases = [
+        (json!("${{ inputs.floor }}"), json!(3)),
+        (json!("${{ inputs.floor }}\n"), json!(3)),
+        (json!(" ${{ inputs.floor }}"), json!(" 3")),
+        (json!("eq.${{ inputs.employee_id }}"), json!("eq.7b0f")),
+        (json!("${{ inputs.floor }}${{ inputs.yes }} ${{ inputs.ratio }}"), json!("3true 0.5")),
+        (json!("$${{ inputs.floor }}"), json!("${{ inputs.floor }}")),
+        (json!("$${{ a }} ${{ 1 }} $5 $$ {{ x }}"), json!("${{ a }} 1 $5 $$ {{ x }}")),
+        (json!("${{ {'a': {'b': '}}'}} }}"), json!({ "a": { "b": "}}" } })),
+        (json!("${{ \"it's }}\" }}"), json!("it's }}")),
+        (json!({ "a": ["x", "${{ [1] }}"], "${{ 1 }}": 2, "b": null }), json!({ "a": ["x", [1]], "${{ 1 }}": 2, "b": null })),
+        (json!("${{1}}"), json!(1)),
+        (json!(12), json!(12)),
+    ];
+    for (value, expected) in cases {
+        let template = Template::parse(&value).unwrap();
+        assert_eq!(template.evaluate(&scope()).unwrap(), expected, "{value}");
+    }
+}
+
+#[test]
+fn errors_of_templates_name_the_text_and_the_range_in_it() {
+    let check = |value: Value, shown: &str, covered: &str| {
+        let error = Template::parse(&value).and_then(|template| template.evaluate(&scope())).unwrap_err();
+        assert_eq!(error.to_string(), shown);
+        let mut text = &value;
+        for segment in &error.path {
+            text = match segment {
+                PathSegment::Key(key) => &text[key],
+                PathSegment::Index(index) => &text[index],
+            };
+        }
+        assert_eq!(text.as_str().unwrap().get(error.range.start..error.range.end), Some(covered));
+    };
+    check(json!({ "face": { "fpid": ["x", "no ${{ inputs.flor }}"] } }), "face.fpid[1]: unknown field `flor` of `inputs`", "flor");
+    check(json!("no ${{ inputs }}"), "a map cannot stand inside text", " inputs ");
+    check(json!("no ${{ inputs.none }}"), "null cannot stand inside text", " inputs.none ");
+    check(json!(["a ${{ b"]), "[0]: `${{` is not closed", "${{ b");
+    check(json!("a ${{ 'b }}"), "the quote is not closed", "'b }}");
+    check(json!("a ${{ }}"), "the expression is empty", " ");
+    check(json!("a ${{ x | nope }} "), "there is no filter `nope`", "nope");
+    let errors = Template::parse_all(&json!(["${{ 1 + }}", "${{ }} ${{ now() }}", "fine"])).unwrap_err();
+    assert_eq!(errors.len(), 3);
+}
+
+#[test]
+fn invariant_7_a_value_from_outside_is_never_evaluated() {
+    let mut scope = Scope::new();
+    scope.set("inputs", json!({ "a": "${{ 1+1 }}", "b": "{{ 7*7 }}{% set x = 1 %}" }));
+    let template = Template::parse(&json!({ "whole": "${{ inputs.a }}", "text": "<${{ inputs.a }}|${{ inputs.b }}>" })).unwrap();
+    let value = template.evaluate(&scope).unwrap();
+    assert_eq!(value, json!({ "whole": "${{ 1+1 }}", "text": "<${{ 1+1 }}|{{ 7*7 }}{% set x = 1 %}>" }));
+}
+
+#[test]
+fn a_template_shows_its_shape_and_its_expressions() {
+    let template = Template::parse(&json!({ "a": "x", "b": ["${{ c }}", "d ${{ e }}"], "f": { "g": [1] } })).unwrap();
+    let Shape::Map(entries) = template.shape() else { panic!("{template:?}") };
+    assert!(matches!(entries[0].1.shape(), Shape::Literal(Value::String(_))));
+    assert!(matches!(entries[1].1.shape(), Shape::List([_, _])));
+    assert_eq!(entries[2].1.literal(), Some(&json!({ "g": [1] })));
+    assert_eq!(template.literal(), None);
+    let found: Vec<_> = template
+        .expressions()
+        .into_iter()
+        .map(|embedded| (display_path(&embedded.path), embedded.expression.source().to_owned(), embedded.offset, embedded.whole))
+        .collect();
+    assert_eq!(found, [("b[0]".to_owned(), " c ".to_owned(), 3, true), ("b[1]".to_owned(), " e ".to_owned(), 5, false)]);
+}

@@ -1,0 +1,159 @@
+//! One number per round, and what they say together.
+
+use std::fmt::Write as _;
+
+/// What was measured in each round, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    pub(crate) fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    /// The middle one; of an even number the mean of the two in the middle; 0 without any.
+    pub(crate) fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        match (sorted.len() % 2, sorted.get(middle)) {
+            (_, None) => 0.0,
+            (1, Some(value)) => *value,
+            (_, Some(value)) => f64::midpoint(sorted[middle - 1], *value),
+        }
+    }
+
+    fn least(&self) -> f64 {
+        self.0.iter().copied().reduce(f64::min).unwrap_or_default()
+    }
+
+    fn most(&self) -> f64 {
+        self.0.iter().copied().reduce(f64::max).unwrap_or_default()
+    }
+
+    /// Round by round, this one divided by the other: both sides of a round had the same machine.
+    pub(crate) fn over(&self, other: &Self) -> Self {
+        Self(
+            self.0
+                .iter()
+                .zip(&other.0)
+                .map(|(this, other)| this / other)
+                .collect(),
+        )
+    }
+
+    /// Round by round.
+    pub(crate) fn each(&self, see: impl FnMut(f64)) {
+        self.0.iter().copied().for_each(see);
+    }
+
+    /// How far the rounds lie apart, as a part of the median.
+    pub(crate) fn unrest(&self) -> f64 {
+        let median = self.median();
+        if median == 0.0 {
+            0.0
+        } else {
+            (self.most() - self.least()) / median
+        }
+    }
+}
+
+/// A row of a report: what, and its rounds.
+pub(crate) struct Row<'r> {
+    pub(crate) what: &'r str,
+    pub(crate) unit: &'r str,
+    pub(crate) samples: &'r Samples,
+}
+
+/// Rows under each other, each with median and the least and most of all rounds.
+pub(crate) fn table(rows: &[Row<'_>]) -> String {
+    let width = rows
+        .iter()
+        .map(|row| row.what.chars().count())
+        .max()
+        .unwrap_or_default();
+    let mut text = format!("  {:width$}  {:>12}   least .. most", "", "median");
+    for Row { what, unit, samples } in rows {
+        let (median, least, most) = (
+            number(samples.median()),
+            number(samples.least()),
+            number(samples.most()),
+        );
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "\n  {what:width$}  {:>12}   {least} .. {most}",
+            format!("{median} {unit}")
+        );
+    }
+    text
+}
+
+/// Three digits that count.
+pub(crate) fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        value if value >= 100.0 => 0,
+        value if value >= 10.0 => 1,
+        value if value >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(values: &[f64]) -> Samples {
+        Samples(values.to_vec())
+    }
+
+    #[test]
+    fn the_median_is_not_moved_by_one_slow_round() {
+        assert_eq!(samples(&[3.0, 1.0, 900.0]).median(), 3.0);
+        assert_eq!(samples(&[4.0, 1.0, 2.0, 900.0]).median(), 3.0);
+        assert_eq!(samples(&[]).median(), 0.0);
+    }
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let ratio = samples(&[10.0, 40.0]).over(&samples(&[5.0, 10.0]));
+        assert_eq!((ratio.least(), ratio.most()), (2.0, 4.0));
+    }
+
+    #[test]
+    fn unrest_is_the_width_against_the_median() {
+        assert_eq!(samples(&[9.0, 10.0, 12.0]).unrest(), 0.3);
+    }
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        let shown: Vec<_> = [0.1234, 1.234, 12.34, 1234.4].map(number).into();
+        assert_eq!(shown, ["0.123", "1.23", "12.3", "1234"]);
+    }
+
+    #[test]
+    fn a_table_lines_its_rows_up() {
+        let two = samples(&[1.0, 3.0]);
+        let rows = [
+            Row {
+                what: "a",
+                unit: "s",
+                samples: &two,
+            },
+            Row {
+                what: "long",
+                unit: "x",
+                samples: &two,
+            },
+        ];
+        let text = table(&rows);
+        let columns: Vec<_> = text
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.find("1.00 .."))
+            .collect();
+        assert_eq!(columns.len(), 2);
+        assert_eq!(columns[0], columns[1]);
+    }
+}

@@ -1,0 +1,47 @@
+//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, and a Supabase. They check what they are
+//! sent, misbehave on request, and keep a ledger of what they were really asked to change.
+//!
+//! Nothing here is shared with the client: the digest is recomputed, multipart and JPEG are read, HTTP is written by this
+//! crate's own code, so that a mistake on one side is not repeated on the other. Everything listens on 127.0.0.1 only, on
+//! ports that were free. Credentials, people and pictures are invented.
+//!
+//! Start with [`Fleet`], which runs terminals and a Supabase in this process, and [`Quirks`], which says how one
+//! terminal behaves. The binary `bascule-sim` is the same with a command line.
+//!
+//! ```
+//! # async fn example() -> anyhow::Result<()> {
+//! use bascule_sim::{Fleet, FleetOptions, Scenario};
+//!
+//! let options = FleetOptions { terminals: 3, scenario: Scenario::Calm, ..FleetOptions::default() };
+//! let fleet = Fleet::start(options).await?;
+//! fleet.terminal(1).change(|quirks| quirks.lying = true);
+//! assert!(fleet.terminal(1).url().starts_with("http://127.0.0.1:"));
+//! fleet.stop().await
+//! # }
+//! ```
+
+mod auth;
+mod control;
+mod fault;
+mod fleet;
+mod ledger;
+mod photo;
+mod quirks;
+mod scenario;
+mod state;
+mod supabase;
+mod terminal;
+mod wire;
+
+pub use auth::{Algorithm, Parts as DigestParts, digest_response};
+pub use fault::{Fault, Mishap};
+pub use fleet::{Fleet, FleetOptions};
+pub use ledger::{Entry, FaceWrite, Kind, Ledger};
+pub use photo::{Sampling, Sketch};
+pub use quirks::{
+    Algorithms, Basic, BusyAs, ChallengeForm, DeadNonce, Drip, EmptyDelete, Length, LockBody, Namespace, OverMax,
+    OverlongName, Oversize, Parts, Position, Quirks, SetUp, Support, XmlVersion,
+};
+pub use scenario::{People, Person, Role, Scenario};
+pub use supabase::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};
+pub use terminal::{Face, FaceState, PASSWORD, Terminal, TerminalState, USER, User};

@@ -1,0 +1,368 @@
+//! One simulated access terminal (persona T of `facts/isapi.md 11.2`): a device with people, faces, an account with a
+//! lock, and every habit of [`Quirks`].
+
+mod answer;
+mod faces;
+pub(crate) mod library;
+mod picture;
+mod search;
+mod system;
+mod users;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use self::answer::Call;
+use self::library::{Library, Snapshot};
+pub use self::library::{Face, User};
+use crate::auth::{Guard, Reason};
+use crate::fault::{Fault, Faults, html};
+use crate::ledger::{Kind, Ledger, Note};
+use crate::quirks::{Quirks, Support};
+use crate::wire::door::Door;
+use crate::wire::tls::Identity;
+use crate::wire::{Answer, Peer, Reply, Request};
+
+/// The user of every simulated terminal.
+pub const USER: &str = "admin";
+/// The password of every simulated terminal. Invented.
+pub const PASSWORD: &str = "demo-Terminal-1!";
+
+/// A running terminal, as a test or the control port holds it.
+pub struct Terminal {
+    pub(crate) device: Arc<Device>,
+    pub(crate) door: Door,
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
+/// What a terminal looks like from outside.
+#[derive(Clone, Debug, Serialize)]
+pub struct TerminalState {
+    /// The `id` of its row in `devices`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// Whether it accepts connections.
+    pub online: bool,
+    /// Seconds until the lock opens.
+    pub locked_for: Option<u64>,
+    /// Requests so far, probes for a challenge included.
+    pub requests: u64,
+    /// Failed logins so far.
+    pub failed_logins: u64,
+    /// How many persons it has.
+    pub users: usize,
+    /// Its faces.
+    pub faces: Vec<FaceState>,
+    /// The certificate's sha256, with TLS.
+    pub fingerprint: Option<String>,
+}
+
+/// One face in a [`TerminalState`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FaceState {
+    /// The person's employee number.
+    pub fpid: String,
+    /// sha256 of the stored bytes.
+    pub sha256: String,
+    /// Their length.
+    pub bytes: usize,
+    /// Where they came from: an address, `multipart`, or `scenario`.
+    pub source: String,
+}
+
+impl Terminal {
+    /// The `id` of its row in `devices`, and its name in the ledger.
+    pub fn id(&self) -> &str {
+        &self.device.id
+    }
+
+    /// Its port on 127.0.0.1; stays the same while it is offline.
+    pub fn port(&self) -> u16 {
+        self.door.port()
+    }
+
+    /// `http://127.0.0.1:PORT`, or `https://..`.
+    pub fn url(&self) -> String {
+        self.device.origin()
+    }
+
+    /// What it looks like now.
+    pub async fn state(&self) -> TerminalState {
+        let (users, faces) = self.device.inventory();
+        TerminalState {
+            id: self.device.id.clone(),
+            name: self.device.name.clone(),
+            port: self.port(),
+            url: self.url(),
+            online: self.door.is_open().await,
+            locked_for: self.device.guard.locked().map(|left| left.as_secs()),
+            requests: self.requests(),
+            failed_logins: self.failed_logins(),
+            users,
+            faces,
+            fingerprint: self.identity.as_ref().map(|identity| identity.fingerprint()),
+        }
+    }
+
+    /// Requests so far, probes for a challenge included.
+    pub fn requests(&self) -> u64 {
+        self.device.requests.load(Ordering::Relaxed)
+    }
+
+    /// Failed logins so far.
+    pub fn failed_logins(&self) -> u64 {
+        self.device.guard.failed_logins()
+    }
+
+    /// The stored face of a person.
+    pub fn face(&self, fpid: &str) -> Option<Face> {
+        self.device.library().face(fpid).cloned()
+    }
+
+    /// The persons it has.
+    pub fn users(&self) -> Vec<User> {
+        self.device.library().users.clone()
+    }
+
+    /// Enrols a person as if an administrator had done so.
+    pub fn enrol(&self, employee_no: &str, name: &str) {
+        self.device.library().enrol(employee_no, name);
+    }
+
+    /// Stores a face as if it had always been there.
+    pub fn put_face(&self, fpid: &str, picture: Bytes) {
+        self.device.library().put_face(fpid, picture, "scenario", Duration::ZERO);
+    }
+
+    /// Its switches.
+    pub fn quirks(&self) -> Quirks {
+        Quirks::clone(&self.device.quirks())
+    }
+
+    /// Changes switches; they hold from the next request on.
+    pub fn change(&self, change: impl FnOnce(&mut Quirks)) {
+        let mut quirks = self.quirks();
+        change(&mut quirks);
+        self.device.set_quirks(quirks);
+    }
+
+    /// Orders a mishap.
+    pub fn fault(&self, fault: Fault) {
+        self.device.faults.order(fault);
+    }
+
+    /// Ends all connections and refuses new ones.
+    pub async fn offline(&self) -> Result<()> {
+        self.door.shut().await
+    }
+
+    /// Accepts connections again.
+    pub async fn online(&self) -> Result<()> {
+        self.door.unshut().await
+    }
+
+    /// Locks the account for `lock_seconds`.
+    pub fn lock(&self) {
+        self.device.guard.lock(&self.device.quirks());
+    }
+
+    /// Opens the account's lock.
+    pub fn unlock(&self) {
+        self.device.guard.unlock();
+    }
+
+    /// A new certificate, with TLS.
+    pub fn renew_certificate(&self) -> Result<()> {
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.renew())
+    }
+
+    /// As the scenario made it: switches, people, faces, lock; orders for mishaps are forgotten.
+    pub async fn reset(&self) -> Result<()> {
+        let initial = self.device.initial();
+        self.device.faults.clear();
+        self.device.guard.forget();
+        self.device.set_quirks(initial.quirks.clone());
+        *self.device.library() = initial.library.clone();
+        if initial.locked {
+            self.lock();
+        }
+        if initial.offline { self.offline().await } else { self.online().await }
+    }
+}
+
+/// The device itself.
+pub(crate) struct Device {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// From 0.
+    pub(crate) number: usize,
+    pub(crate) origin: OnceLock<String>,
+    quirks: RwLock<Arc<Quirks>>,
+    pub(crate) guard: Guard,
+    pub(crate) faults: Faults,
+    library: Mutex<Library>,
+    initial: Mutex<Arc<Snapshot>>,
+    pub(crate) ledger: Ledger,
+    requests: AtomicU64,
+    /// A face is being modelled.
+    pub(crate) modelling: AtomicBool,
+}
+
+impl Device {
+    pub(crate) fn new(number: usize, id: String, name: String, initial: Snapshot, ledger: Ledger) -> Self {
+        let realm = hex::encode(format!("{number:06}sim{:03}", number % 1_000).as_bytes());
+        Self {
+            id,
+            name,
+            number,
+            origin: OnceLock::new(),
+            quirks: RwLock::new(Arc::new(initial.quirks.clone())),
+            guard: Guard::new(USER, PASSWORD, &realm),
+            faults: Faults::default(),
+            library: Mutex::new(initial.library.clone()),
+            initial: Mutex::new(Arc::new(initial)),
+            ledger,
+            requests: AtomicU64::new(0),
+            modelling: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn quirks(&self) -> Arc<Quirks> {
+        Arc::clone(&self.quirks.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_quirks(&self, quirks: Quirks) {
+        *self.quirks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quirks);
+    }
+
+    pub(crate) fn library(&self) -> MutexGuard<'_, Library> {
+        self.library.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many persons, and which faces.
+    fn inventory(&self) -> (usize, Vec<FaceState>) {
+        let library = self.library();
+        let faces = library.faces.iter().map(|face| FaceState {
+            fpid: face.fpid.clone(),
+            sha256: face.sha256.clone(),
+            bytes: face.picture.len(),
+            source: face.source.clone(),
+        });
+        (library.users.len(), faces.collect())
+    }
+
+    fn initial(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.initial.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        self.origin.get().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn note(&self, request: &Request, kind: Kind, credential: &str) -> Note {
+        Note {
+            device: self.id.clone(),
+            kind,
+            request: format!("{} {}", request.method, request.target),
+            credential: credential.to_owned(),
+            subject: None,
+            face: None,
+            code: None,
+            note: None,
+        }
+    }
+
+    async fn respond(&self, quirks: &Quirks, nth: u64, request: &Request) -> Reply {
+        let strikes = |every: u64| every > 0 && nth.is_multiple_of(every);
+        if quirks.silent {
+            return Reply::Silence;
+        }
+        if strikes(quirks.reset_every) {
+            return Reply::Reset;
+        }
+        if quirks.delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(quirks.delay_ms)).await;
+        }
+        let mut call = Call { device: self, quirks, request, known: "none".to_owned() };
+        if strikes(quirks.busy_every) {
+            return Answer { status: 503, ..call.error("deviceBusy", "") }.into();
+        }
+        match self.guard.check(quirks, request) {
+            Err(refusal) => {
+                self.note_refusal(request, &refusal.reason, refusal.state.just_locked);
+                call.refused(&refusal).into()
+            }
+            Ok(known) => {
+                call.known = known;
+                let answer = if quirks.html_instead {
+                    html(200, "Login")
+                } else if quirks.refuse_chunked && request.chunked {
+                    html(411, "Length Required")
+                } else {
+                    call.dispatch().await
+                };
+                call.dressed(answer).into()
+            }
+        }
+    }
+
+    fn note_refusal(&self, request: &Request, reason: &Reason, just_locked: bool) {
+        let (kind, why) = match reason {
+            Reason::NoCredentials => return,
+            Reason::DeadNonce(why) => (Kind::NonceDead, *why),
+            Reason::Wrong(why) => (Kind::LoginFailed, *why),
+            Reason::BasicRefused => (Kind::BasicSent, "a password in the clear"),
+            Reason::Locked => (Kind::TriedWhileLocked, "the account is locked"),
+        };
+        self.ledger.write(Note { note: Some(why.to_owned()), ..self.note(request, kind, "refused") });
+        if just_locked {
+            self.ledger.write(self.note(request, Kind::Locked, "refused"));
+        }
+    }
+}
+
+impl Peer for Device {
+    fn answer(&self, request: Request) -> BoxFuture<'_, Reply> {
+        async move {
+            let nth = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+            let quirks = self.quirks();
+            let fault = self.faults.take(&request);
+            if let Some(fault) = &fault
+                && let Some(reply) = fault.instead().await
+            {
+                return reply;
+            }
+            let mut reply = self.respond(&quirks, nth, &request).await;
+            if let Reply::Answer(answer) = &mut reply {
+                system::sign(&quirks, &request, answer);
+            }
+            match fault {
+                Some(fault) => fault.spoil(reply).await,
+                None => reply,
+            }
+        }
+        .boxed()
+    }
+
+    fn idle(&self) -> Duration {
+        Duration::from_millis(self.quirks().keep_alive_ms)
+    }
+}
+
+impl Support {
+    fn is_missing(self) -> bool {
+        self == Self::NotSupport
+    }
+}

@@ -1,0 +1,140 @@
+//! `cargo xtask bench`: builds in release profile and measures; `docs/benchmarks.md` says what each figure means.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::process::{Simulator, cargo, must, root, say};
+use crate::stage::Stage;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to measure; by default everything.
+    figures: Vec<Figure>,
+    /// Fewer and shorter rounds: to see that it works, not for figures to keep.
+    #[arg(long)]
+    quick: bool,
+    /// How many terminals `fleet` simulates.
+    #[arg(long, default_value_t = 1000)]
+    terminals: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Figure {
+    /// A warm call of a trivial function, against wasmtime alone.
+    Call,
+    /// Journaled steps, against plain inserts.
+    Journal,
+    /// The photo workflow over simulated terminals, against a plain client.
+    Fleet,
+}
+
+/// Of the shipped workflow.
+const WORKFLOW: &str = "update-face-photo";
+const PARALLEL: u32 = 16;
+
+/// Builds, then measures one figure after the other.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let wanted = |figure: Figure| options.figures.is_empty() || options.figures.contains(&figure);
+    say("building in release profile (the first time takes many minutes)");
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "bascule-bench", "--bins"]);
+    if wanted(Figure::Fleet) {
+        xtask::components::plugins()?;
+        build.args(["--package", "bascule-cli", "--package", "bascule-sim"]);
+    }
+    must(&mut build)?;
+    let binaries = root().join("target").join("release");
+    let ground = root().join("target").join("bench");
+    fs::create_dir_all(&ground)?;
+
+    let bench = |figure: &str, subject: &Path| {
+        let mut command = Command::new(binaries.join("bascule-bench"));
+        command.arg(figure).arg(subject);
+        if options.quick {
+            command.arg("--quick");
+        }
+        must(&mut command)
+    };
+    if wanted(Figure::Call) {
+        say("");
+        bench("call", &xtask::components::guests()?.join("trivial.wasm"))?;
+    }
+    if wanted(Figure::Journal) {
+        say("");
+        bench("journal", &ground.join("journal"))?;
+    }
+    if wanted(Figure::Fleet) {
+        say("");
+        fleet(&ground.join("fleet"), &binaries, options.terminals, |plan| {
+            bench("fleet", plan)
+        })?;
+    }
+    Ok(())
+}
+
+/// Sets up simulator and project and hands over a file that says where they are.
+fn fleet(
+    ground: &Path,
+    binaries: &Path,
+    terminals: u32,
+    measure: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if ground.exists() {
+        fs::remove_dir_all(ground)?;
+    }
+    fs::create_dir_all(ground)?;
+    let ledger = ground.join("ledger.jsonl");
+    let simulator = Simulator::start(
+        binaries,
+        &[
+            "--scenario",
+            "calm",
+            "--terminals",
+            &terminals.to_string(),
+            "--write-ledger",
+            ledger.to_str().context("the path is not text")?,
+        ],
+    )?;
+    let stage = Stage::set(&ground.join("project"), binaries, &simulator, |text| {
+        let parallel = format!("parallel: {PARALLEL}\n");
+        ensure!(
+            text.contains(&parallel),
+            "the shipped workflow no longer says `{}`",
+            parallel.trim()
+        );
+        Ok(text)
+    })?;
+    let employee = simulator.text("/employees/complete")?;
+    let input = format!("employee_id={employee}");
+    let plan = json!({
+        "engine": words(&stage.bascule(&["run", WORKFLOW, "--quiet", "--input", &input]))?,
+        "show": words(&stage.bascule(&["runs", "show", "last", "--json"]))?,
+        "control": simulator.text("/control")?,
+        "simulator": simulator.process(),
+        "ledger": ledger,
+        "terminals": terminals,
+        "parallel": PARALLEL,
+        "supabase": simulator.text("/supabase/url")?,
+        "key": simulator.text("/supabase/service_key")?,
+        "user": simulator.text("/terminals/user")?,
+        "password": simulator.text("/terminals/password")?,
+        "employee": employee,
+    });
+    let path = ground.join("plan.json");
+    fs::write(&path, plan.to_string())?;
+    measure(&path)?;
+    simulator.stop();
+    Ok(())
+}
+
+/// Program and arguments.
+fn words(command: &Command) -> Result<Vec<&str>> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_str().context("the path is not text"))
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! Secrets that tests use, and every form in which they must not be found afterwards. They are invented.
+
+use base64::Engine as _;
+
+/// Secrets by the name under which a project stores them.
+pub const CANARIES: [(&str, &str); 3] = [
+    ("terminal-password", "demo-Terminal-1!"),
+    ("supabase-key", "sb_secret_demo0000000000000000000_00000000"),
+    ("wrong-terminal-password", "Not-the-password-9!"),
+];
+
+/// A form of a secret.
+pub struct Form {
+    /// Which secret.
+    pub name: &'static str,
+    /// Which form.
+    pub form: &'static str,
+    /// What to look for.
+    pub bytes: Vec<u8>,
+}
+
+/// Every form of every canary: raw, hexadecimal, base64 at each of the three alignments, percent-encoded, UTF-16.
+#[must_use]
+pub fn forms() -> Vec<Form> {
+    let mut all = Vec::new();
+    for (name, secret) in CANARIES {
+        let raw = secret.as_bytes();
+        let mut add = |form, bytes| all.push(Form { name, form, bytes });
+        add("text", raw.to_vec());
+        add("hexadecimal", hex::encode(raw).into_bytes());
+        add("upper-case hexadecimal", hex::encode_upper(raw).into_bytes());
+        add("UTF-16", secret.encode_utf16().flat_map(u16::to_le_bytes).collect());
+        add("percent-encoded", percent(secret).into_bytes());
+        for skip in 0..3 {
+            // Inside a longer text the secret starts at one of three alignments; the first and last characters
+            // depend on the neighbours, so they are left out.
+            let mut padded = vec![b'x'; skip];
+            padded.extend_from_slice(raw);
+            let text = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&padded);
+            let start = if skip == 0 { 0 } else { skip + 1 };
+            add("base64", text.as_bytes()[start..text.len() - 2].to_vec());
+        }
+    }
+    all
+}
+
+/// Whether `haystack` holds `needle`.
+#[must_use]
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
+}
+
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_in_each_form_wherever_it_stands() {
+        let secret = CANARIES[0].1;
+        for before in ["", "a", "ab", "abc"] {
+            let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{secret}:tail"));
+            assert!(forms().iter().any(|form| contains(text.as_bytes(), &form.bytes)), "{text}");
+        }
+        assert!(forms().iter().any(|form| contains(format!("x{secret}y").as_bytes(), &form.bytes)));
+        assert!(!forms().iter().any(|form| contains(b"nothing to see", &form.bytes)));
+    }
+}

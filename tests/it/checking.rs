@@ -8,7 +8,7 @@ use crate::stage::{Stage, complete, fleet, root};
 async fn the_shipped_workflows_have_nothing_to_report() {
     let stage = Stage::empty("check-shipped");
     let workflows = root().join("workflows");
-    let said = stage.bascule(&["-C", workflows.to_str().unwrap(), "check", "--strict", workflows.to_str().unwrap()]).await;
+    let said = stage.elsewhere(&workflows, &["check", "--strict", workflows.to_str().unwrap()]).await;
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     assert_eq!(said.err, "");
 }
@@ -16,12 +16,12 @@ async fn the_shipped_workflows_have_nothing_to_report() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_project_checks_clean_and_its_next_steps_are_said() {
     let stage = Stage::empty("init");
-    let folder = stage.folder.join("my-site");
-    let folder = folder.to_str().unwrap();
+    let site = stage.folder.join("my-site");
+    let folder = site.to_str().unwrap();
     let said = stage.bascule(&["init", folder]).await;
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.contains("secret set terminal-password"), "{}", said.out);
-    let said = stage.bascule(&["-C", folder, "check", "--strict"]).await;
+    let said = stage.elsewhere(&site, &["check", "--strict"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
     let again = stage.bascule(&["init", folder]).await;
     assert_eq!(again.code, 3);
@@ -38,12 +38,12 @@ async fn a_broken_workflow_is_refused_with_its_place_before_anything_runs() {
     );
     let said = stage.bascule(&["check"]).await;
     assert_eq!(said.code, 1);
-    assert!(said.err.contains("broken.yaml:4:11"), "{}", said.err);
+    assert!(said.err.contains("broken.yaml:4:17"), "{}", said.err);
     assert!(said.err.contains("did you mean `device.info`"), "{}", said.err);
 
     let json = stage.bascule(&["check", "--format", "json"]).await.json();
     let problem = &json[0];
-    assert_eq!((problem["span"]["line"].as_u64(), problem["span"]["column"].as_u64()), (Some(4), Some(11)));
+    assert_eq!((problem["span"]["line"].as_u64(), problem["span"]["column"].as_u64()), (Some(4), Some(17)));
     let code = problem["code"].as_str().unwrap();
     let explained = stage.bascule(&["explain", code]).await;
     assert_eq!(explained.code, 0);
@@ -60,7 +60,7 @@ async fn wrong_use_is_answered_with_what_where_and_how_to_mend_it() {
     let fleet = fleet(Scenario::Calm, 1).await;
     let stage = Stage::set("wrong-use", &fleet).await;
     let cases: [(&[&str], i32, &str); 9] = [
-        (&["run", "update-face-foto"], 6, "there is `update-face-photo`"),
+        (&["run", "update-face-foto"], 6, "`update-face-photo`"),
         (&["run", "update-face-photo"], 3, "employee_id"),
         (&["run", "update-face-photo", "-i", "employee_id=17"], 3, "uuid"),
         (&["run", "update-face-photo", "-i", "employe_id=17"], 3, "did you mean `employee_id`"),
@@ -75,6 +75,6 @@ async fn wrong_use_is_answered_with_what_where_and_how_to_mend_it() {
         assert_eq!(said.code, code, "{arguments:?}: {}{}", said.out, said.err);
         assert!(said.err.contains(says), "{arguments:?}: {}", said.err);
     }
-    let said = stage.bascule(&["-C", "/nonexistent", "run", "x", "-i", &complete(&fleet)]).await;
+    let said = stage.elsewhere("/nonexistent".as_ref(), &["run", "x", "-i", &complete(&fleet)]).await;
     assert_eq!(said.code, 6, "{}", said.err);
 }

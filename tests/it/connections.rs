@@ -27,7 +27,8 @@ async fn a_connection_is_tested_with_its_credentials() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_self_signed_terminal_works_once_it_is_pinned_and_not_after_its_certificate_changed() {
-    let options = FleetOptions { terminals: 1, scenario: Scenario::Calm, tls: true, ..FleetOptions::default() };
+    let options =
+        FleetOptions { terminals: 1, scenario: Scenario::Calm, tls: true, ..FleetOptions::default() };
     let fleet = Fleet::start(options).await.unwrap();
     let stage = Stage::set("pin", &fleet).await;
     let input = complete(&fleet);

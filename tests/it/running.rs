@@ -53,7 +53,11 @@ async fn one_new_photo_reaches_every_terminal_that_can_take_it() {
             .unwrap();
         match role.as_str() {
             "fine" | "bare" | "no-modify" => {
-                assert_eq!(stored.unwrap().picture.as_ref(), person.photo.as_ref().unwrap().as_ref(), "{role}");
+                assert_eq!(
+                    stored.unwrap().picture.as_ref(),
+                    person.photo.as_ref().unwrap().as_ref(),
+                    "{role}"
+                );
             }
             "lying" => {
                 assert_eq!(row["error"]["kind"], "verification-failed");
@@ -81,7 +85,10 @@ async fn the_sibling_workflow_sends_the_bytes_instead() {
     assert_eq!(table(&result["output"]), expected(&fleet), "{result:#}");
     let writes = fleet.ledger().of(Kind::FaceWrite);
     assert!(!writes.is_empty());
-    assert!(writes.iter().all(|entry| entry.face.as_ref().is_some_and(|face| face.source.is_none())), "{writes:?}");
+    assert!(
+        writes.iter().all(|entry| entry.face.as_ref().is_some_and(|face| face.source.is_none())),
+        "{writes:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +105,8 @@ async fn an_employee_without_photo_or_number_is_skipped_with_a_reason() {
         let said = stage.bascule(&["run", "update-face-photo", "--json", "-i", &input]).await;
         assert_eq!(said.code, 0, "{}{}", said.out, said.err);
         let output = said.result()["output"].clone();
-        assert!(output["skipped"].as_str().unwrap().contains(reason), "{output}");
+        assert_eq!(output["summary"]["skipped"], 3);
+        assert!(output["per_device"][0]["reason"].as_str().unwrap().contains(reason), "{output}");
         assert_eq!(output["summary"]["failed"], 0);
     }
     assert!(fleet.ledger().of(Kind::FaceWrite).is_empty());
@@ -133,7 +141,10 @@ async fn a_run_that_was_killed_goes_on_where_it_stopped() {
     let stage = Stage::set("photo-killed", &fleet).await;
     let input = complete(&fleet);
     let mut child = stage.start(&["run", "update-face-photo", "-i", &input]);
-    fleet.ledger().until(|entries| entries.iter().filter(|entry| entry.kind == Kind::FaceWrite).count() >= 3).await;
+    fleet
+        .ledger()
+        .until(|entries| entries.iter().filter(|entry| entry.kind == Kind::FaceWrite).count() >= 3)
+        .await;
     child.kill().await.unwrap();
 
     let before = stage.bascule(&["runs", "show", "last", "--json"]).await.json();
@@ -200,6 +211,9 @@ async fn every_bad_habit_of_terminals_is_survived_or_said() {
         let fine = matches!(row["status"].as_str().unwrap(), "succeeded" | "recovered");
         // Never a false success; a failure says what it is.
         assert!(!fine || stored, "{role}: {row:#}");
-        assert!(fine || row["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{role}: {row:#}");
+        assert!(
+            fine || row["error"]["message"].as_str().is_some_and(|message| !message.is_empty()),
+            "{role}: {row:#}"
+        );
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Said {
 impl Said {
     /// The last line of standard output as JSON: what `run --json` prints at its end.
     pub(crate) fn result(&self) -> Value {
-        let last = self.out.lines().last().unwrap_or_else(|| panic!("nothing was printed; it said: {}", self.err));
+        let last =
+            self.out.lines().last().unwrap_or_else(|| panic!("nothing was printed; it said: {}", self.err));
         serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {}\n{}", self.out, self.err))
     }
 
@@ -56,8 +57,11 @@ impl Stage {
         let stage = Self::empty(name);
         std::fs::write(stage.folder.join("bascule.yaml"), inventory(fleet)).unwrap();
         for workflow in ["update-face-photo", "update-face-photo-upload"] {
-            let text = std::fs::read_to_string(root().join("workflows").join(format!("{workflow}.yaml"))).unwrap();
-            let text = text.replace("from: 2s, to: 30s", "from: 50ms, to: 200ms").replace("within: 15s", "within: 1s");
+            let text =
+                std::fs::read_to_string(root().join("workflows").join(format!("{workflow}.yaml"))).unwrap();
+            let text = text
+                .replace("from: 2s, to: 30s", "from: 50ms, to: 200ms")
+                .replace("within: 15s", "within: 1s");
             stage.workflow(workflow, &text);
         }
         stage.secret("supabase-key", SERVICE_KEY).await;
@@ -98,7 +102,16 @@ impl Stage {
 
     /// Runs the binary to its end; what it said is kept beside the project.
     pub(crate) async fn bascule(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().await.unwrap();
+        self.keep(arguments, self.command(arguments).output().await.unwrap())
+    }
+
+    /// The same for another folder than the stage's own.
+    pub(crate) async fn elsewhere(&self, folder: &Path, arguments: &[&str]) -> Said {
+        let other = Self { folder: folder.to_owned(), key: self.key.clone() };
+        self.keep(arguments, other.command(arguments).output().await.unwrap())
+    }
+
+    fn keep(&self, arguments: &[&str], output: std::process::Output) -> Said {
         let said = Said {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),

@@ -69,9 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if wanted(Figure::Fleet) {
         say("");
-        fleet(&ground.join("fleet"), &binaries, options.terminals, |plan| {
-            bench("fleet", plan)
-        })?;
+        fleet(&ground.join("fleet"), &binaries, options.terminals, |plan| bench("fleet", plan))?;
     }
     Ok(())
 }
@@ -101,11 +99,7 @@ fn fleet(
     )?;
     let stage = Stage::set(&ground.join("project"), binaries, &simulator, |text| {
         let parallel = format!("parallel: {PARALLEL}\n");
-        ensure!(
-            text.contains(&parallel),
-            "the shipped workflow no longer says `{}`",
-            parallel.trim()
-        );
+        ensure!(text.contains(&parallel), "the shipped workflow no longer says `{}`", parallel.trim());
         Ok(text)
     })?;
     let employee = simulator.text("/employees/complete")?;
@@ -134,7 +128,5 @@ fn fleet(
 /// Program and arguments.
 fn words(command: &Command) -> Result<Vec<&str>> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_str().context("the path is not text"))
-        .collect()
+    words.map(|word| word.to_str().context("the path is not text")).collect()
 }

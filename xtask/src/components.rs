@@ -38,24 +38,15 @@ pub enum Package<'a> {
 /// Builds the shipped plugins and returns the folder with `isapi.wasm` and `supabase.wasm`.
 pub fn plugins() -> Result<PathBuf> {
     build(&[
-        Package::Plugin {
-            package: "isapi-plugin",
-            component: "isapi",
-        },
-        Package::Plugin {
-            package: "supabase-plugin",
-            component: "supabase",
-        },
+        Package::Plugin { package: "isapi-plugin", component: "isapi" },
+        Package::Plugin { package: "supabase-plugin", component: "supabase" },
     ])
 }
 
 /// Builds the test guests and returns the folder with one component per example of `tests/guests`.
 pub fn guests() -> Result<PathBuf> {
-    build(&[Package::Guests {
-        package: "bascule-guests",
-        folder: "tests/guests",
-    }])
-    .map(|folder| folder.join("guests"))
+    build(&[Package::Guests { package: "bascule-guests", folder: "tests/guests" }])
+        .map(|folder| folder.join("guests"))
 }
 
 /// Builds these packages and returns `target/components`. A component whose bytes did not change is not written again.
@@ -82,10 +73,7 @@ pub fn build(packages: &[Package<'_>]) -> Result<PathBuf> {
             Package::Guests { folder, .. } => {
                 for example in examples(&root.join(folder))? {
                     let module = built.join("examples").join(format!("{example}.wasm"));
-                    componentize(
-                        &module,
-                        &components.join("guests").join(format!("{example}.wasm")),
-                    )?;
+                    componentize(&module, &components.join("guests").join(format!("{example}.wasm")))?;
                 }
             }
         }
@@ -95,16 +83,11 @@ pub fn build(packages: &[Package<'_>]) -> Result<PathBuf> {
 
 /// Makes a component of a core module that carries its WIT, in memory.
 pub fn component_of(core_module: &[u8]) -> Result<Vec<u8>> {
-    ComponentEncoder::default()
-        .validate(true)
-        .module(core_module)?
-        .encode()
+    ComponentEncoder::default().validate(true).module(core_module)?.encode()
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// The names of the examples: the files in `examples/`.
@@ -127,23 +110,14 @@ fn examples(package: &Path) -> Result<Vec<String>> {
 fn ensure_target(root: &Path) -> Result<()> {
     // Asked of rustc, not of rustup, so that a toolchain from a distribution is fine too.
     let output =
-        clean(
-            Command::new("rustc")
-                .current_dir(root)
-                .args(["--print", "target-libdir", "--target", TARGET]),
-        )
-        .output()
-        .context("cannot start rustc: install Rust from https://rustup.rs")?;
+        clean(Command::new("rustc").current_dir(root).args(["--print", "target-libdir", "--target", TARGET]))
+            .output()
+            .context("cannot start rustc: install Rust from https://rustup.rs")?;
     let folder = String::from_utf8_lossy(&output.stdout);
     if output.status.success() && Path::new(folder.trim()).is_dir() {
         return Ok(());
     }
-    let added = clean(
-        Command::new("rustup")
-            .current_dir(root)
-            .args(["target", "add", TARGET]),
-    )
-    .status();
+    let added = clean(Command::new("rustup").current_dir(root).args(["target", "add", TARGET])).status();
     if !added.is_ok_and(|status| status.success()) {
         bail!(
             "the wasm target is missing and could not be added; run this line, then try again:\n    rustup target add {TARGET}"
@@ -239,9 +213,7 @@ fn componentize(module: &Path, to: &Path) -> Result<()> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
     let mut temporary = builder.tempfile_in(folder)?;
     temporary.write_all(&component)?;
-    temporary
-        .persist(to)
-        .with_context(|| format!("cannot write {}", to.display()))?;
+    temporary.persist(to).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(())
 }
 
@@ -260,11 +232,8 @@ mod tests {
     fn an_outer_cargo_leaves_no_trace_in_the_inner_one() {
         let mut command = Command::new("true");
         clean(&mut command);
-        let removed: Vec<_> = command
-            .get_envs()
-            .filter(|(_, value)| value.is_none())
-            .map(|(name, _)| name)
-            .collect();
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         // cargo sets these for every test it runs.
         assert!(removed.iter().any(|name| *name == "CARGO_MANIFEST_DIR"));
         assert!(removed.iter().any(|name| *name == "CARGO_PKG_NAME"));

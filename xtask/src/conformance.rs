@@ -87,7 +87,12 @@ impl Site {
     }
 
     /// Runs a workflow and returns its output; `ends` is the status it must come to.
-    fn run_with(&self, workflow: &str, ends: &str, environment: &[(&str, &str)]) -> Result<serde_json::Value> {
+    fn run_with(
+        &self,
+        workflow: &str,
+        ends: &str,
+        environment: &[(&str, &str)],
+    ) -> Result<serde_json::Value> {
         let output = self
             .bascule(&["run", workflow, "--quiet", "--json"])
             .envs(environment.iter().copied())
@@ -95,7 +100,10 @@ impl Site {
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();
         let result: serde_json::Value = serde_json::from_str(last).map_err(|error| {
-            anyhow::anyhow!("`bascule run {workflow}` printed no result ({error}): {text}{}", String::from_utf8_lossy(&output.stderr))
+            anyhow::anyhow!(
+                "`bascule run {workflow}` printed no result ({error}): {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         })?;
         if result["status"] != ends {
             bail!("`{workflow}` ended {}, not {ends}: {result:#}", result["status"]);

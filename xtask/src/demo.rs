@@ -42,7 +42,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "the run should end with exit code 1 (three terminals cannot be served), not with {status}"
     );
     let skipped = format!("employee_id={}", simulator.text("/employees/without_photo")?);
-    say(&format!("\nAn employee without a photo is skipped with a reason, not an error:\n$ bascule run {workflow} --input {skipped}"));
+    say(&format!(
+        "\nAn employee without a photo is skipped with a reason, not an error:\n$ bascule run {workflow} --input {skipped}"
+    ));
     must(&mut stage.bascule(&["run", workflow, "--input", &skipped]))?;
     say("\n$ bascule runs list");
     must(&mut stage.bascule(&["runs", "list"]))?;

@@ -87,8 +87,10 @@ fn edges(broken: &mut Vec<String>) -> Result<()> {
         let name = package["name"].as_str().unwrap_or_default().to_owned();
         let list = package["dependencies"].as_array().context("no dependencies")?;
         let normal = list.iter().filter(|dependency| dependency["kind"].is_null());
-        dependencies
-            .insert(name, normal.filter_map(|dependency| dependency["name"].as_str().map(str::to_owned)).collect());
+        dependencies.insert(
+            name,
+            normal.filter_map(|dependency| dependency["name"].as_str().map(str::to_owned)).collect(),
+        );
     }
     for (name, list) in &dependencies {
         let has = |other: &str| list.iter().any(|dependency| dependency == other);

@@ -37,7 +37,8 @@ pub(crate) fn must(command: &mut Command) -> Result<()> {
 /// Runs a command to its end and returns its standard output.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
-    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {shown}"))?;
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {
         bail!("{shown} ended with {}", output.status);
     }
@@ -94,8 +95,9 @@ pub(crate) struct Simulator {
 impl Simulator {
     /// Starts `bascule-sim` and waits for its ready line.
     pub(crate) fn start(binaries: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut running =
-            Running::start(Command::new(binaries.join("bascule-sim")).args(arguments).stdout(Stdio::piped()))?;
+        let mut running = Running::start(
+            Command::new(binaries.join("bascule-sim")).args(arguments).stdout(Stdio::piped()),
+        )?;
         let stdout = running.child().stdout.take().context("the simulator has no standard output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;

@@ -26,7 +26,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     xtask::components::guests()?;
     fs::create_dir_all(&kept)?;
     let mut suite = Running::start(
-        cargo().args(["test", "--workspace"]).args(&options.rest).stdout(Stdio::piped()).stderr(Stdio::piped()),
+        cargo()
+            .args(["test", "--workspace"])
+            .args(&options.rest)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
     )?;
     let status = tee(&mut suite, &kept.join("suite.log"))?;
     if !status.success() {

@@ -44,14 +44,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say(&format!("left alone the run takes {whole:?}: {}", tally(&expected)));
 
     let mut random = Random(options.seed.max(1));
-    let mut tally_of = BTreeMap::from([("before the run was accepted", 0), ("during the run", 0), ("after its end", 0)]);
+    let mut tally_of =
+        BTreeMap::from([("before the run was accepted", 0), ("during the run", 0), ("after its end", 0)]);
     let mut again = 0;
     let mut finished_at_kill = 0;
     for round in 1..=options.kills {
         let after = Duration::from_secs_f64(random.fraction() * whole.as_secs_f64() * 1.05);
         let judged = kill_once(&ground, &binaries, options, round, after, &mut random)
             .and_then(|seen| judge(&expected, &seen).map(|()| seen))
-            .with_context(|| format!("kill {round} of {} after {after:?} (seed {})", options.kills, options.seed))?;
+            .with_context(|| {
+                format!("kill {round} of {} after {after:?} (seed {})", options.kills, options.seed)
+            })?;
         *tally_of.entry(judged.when).or_default() += 1;
         again += u32::from(judged.killed_again);
         finished_at_kill += judged.finished_before.len();
@@ -83,7 +86,12 @@ fn judge(expected: &BTreeMap<String, String>, seen: &Seen) -> Result<()> {
         let got = seen.table.get(device).map_or("nothing", String::as_str);
         ensure!(got == status, "{device} ended {got}, not {status}");
     }
-    ensure!(seen.table.len() == expected.len(), "the table has {} rows, not {}", seen.table.len(), expected.len());
+    ensure!(
+        seen.table.len() == expected.len(),
+        "the table has {} rows, not {}",
+        seen.table.len(),
+        expected.len()
+    );
     for (device, before) in &seen.finished_before {
         let after = seen.writes_after.get(device).copied().unwrap_or_default();
         ensure!(after == *before, "{device}: {before} writes when its item had ended, {after} afterwards");
@@ -148,7 +156,9 @@ fn kill_once(
     } else if !ended {
         if random.fraction() < 0.3 {
             killed_again = true;
-            let mut victim = Running::start(stage.bascule(&["resume", "--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()))?;
+            let mut victim = Running::start(
+                stage.bascule(&["resume", "--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()),
+            )?;
             std::thread::sleep(Duration::from_secs_f64(random.fraction()));
             victim.kill();
         }
@@ -173,14 +183,20 @@ fn kill_once(
 }
 
 /// A new simulator with its ledger, and a new project.
-fn fresh(ground: &Path, binaries: &Path, options: &Options) -> Result<(Simulator, Stage, std::path::PathBuf)> {
+fn fresh(
+    ground: &Path,
+    binaries: &Path,
+    options: &Options,
+) -> Result<(Simulator, Stage, std::path::PathBuf)> {
     let folder = ground.join("round");
     fs::create_dir_all(&folder)?;
     let ledger = folder.join("ledger.jsonl");
     let path = ledger.to_str().context("the path is not text")?;
     let terminals = options.terminals.to_string();
-    let simulator =
-        Simulator::start(binaries, &["--scenario", "demo", "--terminals", &terminals, "--write-ledger", path])?;
+    let simulator = Simulator::start(
+        binaries,
+        &["--scenario", "demo", "--terminals", &terminals, "--write-ledger", path],
+    )?;
     let stage = Stage::set(&folder.join("project"), binaries, &simulator, quick)?;
     Ok((simulator, stage, ledger))
 }
@@ -227,7 +243,8 @@ fn table(run: &Value) -> Result<BTreeMap<String, String>> {
 fn writes(ledger: &Path) -> Result<BTreeMap<String, usize>> {
     let mut writes = BTreeMap::new();
     for line in fs::read_to_string(ledger)?.lines() {
-        let entry: Value = serde_json::from_str(line).with_context(|| format!("not a ledger line: {line}"))?;
+        let entry: Value =
+            serde_json::from_str(line).with_context(|| format!("not a ledger line: {line}"))?;
         if entry["kind"] == "face-write" {
             let device = entry["device"].as_str().context("a ledger line without a device")?;
             *writes.entry(device.to_owned()).or_default() += 1;

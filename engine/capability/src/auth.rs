@@ -19,20 +19,9 @@ use crate::credential::{Source, text};
 #[derive(Clone, Debug)]
 pub(crate) enum Scheme {
     None,
-    Basic {
-        user: String,
-        password: Source,
-    },
-    Digest {
-        user: String,
-        password: Source,
-        reuse_nonces: bool,
-    },
-    AkSk {
-        key: Source,
-        secret: Source,
-        content_md5: bool,
-    },
+    Basic { user: String, password: Source },
+    Digest { user: String, password: Source, reuse_nonces: bool },
+    AkSk { key: Source, secret: Source, content_md5: bool },
     Token(Box<token::Exchange>),
     Headers(Vec<header::SecretHeader>),
 }
@@ -45,20 +34,12 @@ impl Scheme {
                 user: text(user, scope, connection, "auth.basic.user")?,
                 password: Source::evaluate(password, scope, connection)?,
             },
-            project::Auth::Digest {
-                user,
-                password,
-                reuse_nonces,
-            } => Self::Digest {
+            project::Auth::Digest { user, password, reuse_nonces } => Self::Digest {
                 user: text(user, scope, connection, "auth.digest.user")?,
                 password: Source::evaluate(password, scope, connection)?,
                 reuse_nonces: *reuse_nonces,
             },
-            project::Auth::AkSk {
-                key,
-                secret,
-                content_md5,
-            } => Self::AkSk {
+            project::Auth::AkSk { key, secret, content_md5 } => Self::AkSk {
                 key: Source::evaluate(key, scope, connection)?,
                 secret: Source::evaluate(secret, scope, connection)?,
                 content_md5: *content_md5,

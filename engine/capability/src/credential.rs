@@ -50,10 +50,7 @@ pub(crate) fn text(
     place: &str,
 ) -> Result<String, Failure> {
     let value = template.evaluate(scope).map_err(|error| {
-        Failure::new(
-            Kind::InvalidInput,
-            format!("connection `{connection}`: {place}: {}", error.in_full()),
-        )
+        Failure::new(Kind::InvalidInput, format!("connection `{connection}`: {place}: {}", error.in_full()))
     })?;
     match value {
         Value::String(text) => Ok(text),

@@ -89,8 +89,7 @@ struct State {
 impl State {
     fn forget_old(&mut self, now: i64) {
         // A try from the future is one from before the clock was set back.
-        self.tries
-            .retain(|at| now.saturating_sub(*at) < WINDOW_MS && *at <= now.saturating_add(WINDOW_MS));
+        self.tries.retain(|at| now.saturating_sub(*at) < WINDOW_MS && *at <= now.saturating_add(WINDOW_MS));
         if self.locked_until.is_some_and(|until| until <= now) {
             self.locked_until = None;
         }
@@ -140,12 +139,7 @@ impl Guard {
         if let Some(bytes) = stored(database.clone()).await? {
             key.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         }
-        Ok(Self {
-            database,
-            clock,
-            key,
-            gates: Mutex::default(),
-        })
+        Ok(Self { database, clock, key, gates: Mutex::default() })
     }
 
     /// What tells one set of secrets from another.
@@ -173,24 +167,12 @@ impl Guard {
         let login = (account.clone(), fingerprint);
         let gate = self.gate(&login).await?;
         if self.check(&gate, account, wording)? {
-            return Ok(Admission {
-                guard: self,
-                login,
-                gate,
-                _turn: None,
-                announced: None,
-            });
+            return Ok(Admission { guard: self, login, gate, _turn: None, announced: None });
         }
         let turn = within(context, Arc::clone(&gate.turn).lock_owned()).await?;
         // What happened while waiting decides.
         let is_good = self.check(&gate, account, wording)?;
-        Ok(Admission {
-            guard: self,
-            login,
-            gate,
-            _turn: (!is_good).then_some(turn),
-            announced: None,
-        })
+        Ok(Admission { guard: self, login, gate, _turn: (!is_good).then_some(turn), announced: None })
     }
 
     /// True where the login is known to be good.
@@ -241,17 +223,10 @@ impl Guard {
             proven: row.get("proven"),
             good_now: false,
         });
-        let gate = Gate {
-            turn: Arc::default(),
-            state: Mutex::new(state),
-            writing: tokio::sync::Mutex::default(),
-        };
+        let gate =
+            Gate { turn: Arc::default(), state: Mutex::new(state), writing: tokio::sync::Mutex::default() };
         // Whoever came first keeps its place.
-        Ok(Arc::clone(
-            self.gates()
-                .entry(login.clone())
-                .or_insert_with(|| Arc::new(gate)),
-        ))
+        Ok(Arc::clone(self.gates().entry(login.clone()).or_insert_with(|| Arc::new(gate))))
     }
 
     fn gates(&self) -> MutexGuard<'_, HashMap<Login, Arc<Gate>>> {
@@ -329,11 +304,7 @@ impl Admission<'_> {
             changed
         };
         self.announced = None;
-        if changed {
-            self.guard.store(&self.login, &self.gate).await
-        } else {
-            Ok(())
-        }
+        if changed { self.guard.store(&self.login, &self.gate).await } else { Ok(()) }
     }
 
     /// The peer refused them. Returns how many tries failed in the last 30 minutes.
@@ -368,11 +339,7 @@ impl Admission<'_> {
 
     /// Nobody knows whether they were taken, e.g. because no answer came.
     pub(crate) async fn undecided(mut self) -> Result<(), Failure> {
-        if self.withdraw() {
-            self.guard.store(&self.login, &self.gate).await
-        } else {
-            Ok(())
-        }
+        if self.withdraw() { self.guard.store(&self.login, &self.gate).await } else { Ok(()) }
     }
 
     fn withdraw(&mut self) -> bool {
@@ -397,11 +364,7 @@ impl Drop for Admission<'_> {
 pub(crate) fn device_locked(wording: &Wording<'_>, time: Duration) -> Failure {
     Failure::new(
         Kind::LockedOut,
-        format!(
-            "{} has locked this account: locked for {}",
-            wording.peer,
-            in_words(time)
-        ),
+        format!("{} has locked this account: locked for {}", wording.peer, in_words(time)),
     )
     .with_code("host:device-locked")
     .with_retry_after(time)
@@ -413,20 +376,13 @@ fn span(milliseconds: i64) -> Duration {
 
 fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
-    if seconds < 60 {
-        format!("{} s", seconds.max(1))
-    } else {
-        format!("{} min", seconds / 60)
-    }
+    if seconds < 60 { format!("{} s", seconds.max(1)) } else { format!("{} min", seconds / 60) }
 }
 
 fn unusable(error: &DatabaseError) -> Failure {
     // Without its memory the guard would let logins through that it must not.
-    Failure::new(
-        Kind::Internal,
-        format!("the lock-out guard cannot be read or written: {error}"),
-    )
-    .with_code("host:database")
+    Failure::new(Kind::Internal, format!("the lock-out guard cannot be read or written: {error}"))
+        .with_code("host:database")
 }
 
 #[cfg(test)]
@@ -439,10 +395,8 @@ mod tests {
     use super::*;
 
     const START: i64 = 1_795_000_000_000;
-    const WORDING: Wording<'_> = Wording {
-        peer: "terminal at 10.0.0.7:80",
-        mend: "`bascule secret set terminal`",
-    };
+    const WORDING: Wording<'_> =
+        Wording { peer: "terminal at 10.0.0.7:80", mend: "`bascule secret set terminal`" };
 
     struct Bench {
         folder: tempfile::TempDir,
@@ -451,10 +405,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            Self {
-                folder: tempfile::tempdir().unwrap(),
-                now: Arc::new(AtomicI64::new(START)),
-            }
+            Self { folder: tempfile::tempdir().unwrap(), now: Arc::new(AtomicI64::new(START)) }
         }
 
         async fn open(&self) -> Guard {
@@ -470,10 +421,7 @@ mod tests {
     }
 
     fn account() -> Account {
-        Account {
-            peer: "http://10.0.0.7:80".to_owned(),
-            user: "admin".to_owned(),
-        }
+        Account { peer: "http://10.0.0.7:80".to_owned(), user: "admin".to_owned() }
     }
 
     fn context() -> CallContext {
@@ -505,10 +453,7 @@ mod tests {
         let failure = admit(&guard, "wrong").await.err().unwrap();
         assert_eq!(failure.kind, Kind::LockedOut);
         assert_eq!(failure.retry_after, Some(20 * 60_000));
-        assert!(
-            failure.message.contains("nothing is sent for 20 min"),
-            "{failure}"
-        );
+        assert!(failure.message.contains("nothing is sent for 20 min"), "{failure}");
         bench.pass(20);
         assert_eq!(fail(&guard, "wrong").await, 2);
         assert!(admit(&guard, "wrong").await.is_err());
@@ -566,10 +511,7 @@ mod tests {
         guard.database.close().await;
         let guard = bench.open().await;
         let failure = admit(&guard, "right").await.err().unwrap();
-        assert_eq!(
-            failure.message,
-            "terminal at 10.0.0.7:80 has locked this account: locked for 29 min"
-        );
+        assert_eq!(failure.message, "terminal at 10.0.0.7:80 has locked this account: locked for 29 min");
         assert_eq!(failure.retry_after, Some(1_795_000));
         bench.pass(30);
         admit(&guard, "right").await.unwrap().good().await.unwrap();

@@ -94,32 +94,21 @@ impl Capabilities {
     /// Opens folders and stores and readies the connections; nothing is dialled yet. A folder that cannot be opened is
     /// a failure when it is asked for, not here.
     pub async fn open(parts: Parts) -> Result<Self, DatabaseError> {
-        let world = World {
-            lookup: Arc::new(System),
-            clock: Arc::new(jiff::Timestamp::now),
-        };
+        let world = World { lookup: Arc::new(System), clock: Arc::new(jiff::Timestamp::now) };
         Self::open_in(parts, world).await
     }
 
     pub(crate) async fn open_in(parts: Parts, world: World) -> Result<Self, DatabaseError> {
-        let Parts {
-            project,
-            root,
-            database,
-            secrets,
-        } = parts;
+        let Parts { project, root, database, secrets } = parts;
         database.migrate("connection pin", pins::STEPS).await?;
         let guard = Guard::open(database.clone(), Arc::clone(&world.clock)).await?;
         let mut folders = BTreeMap::new();
         for (name, folder) in &project.folders {
-            let opened = Folder::open(name, &root.join(&folder.path))
-                .await
-                .map_err(|error| {
-                    let cause = std::error::Error::source(&error)
-                        .map(|cause| format!(": {cause}"))
-                        .unwrap_or_default();
-                    Failure::new(Kind::Internal, format!("{error}{cause}")).with_code("host:file")
-                });
+            let opened = Folder::open(name, &root.join(&folder.path)).await.map_err(|error| {
+                let cause =
+                    std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                Failure::new(Kind::Internal, format!("{error}{cause}")).with_code("host:file")
+            });
             folders.insert(name.clone(), opened);
         }
         let mut stores = BTreeMap::new();
@@ -137,19 +126,9 @@ impl Capabilities {
             ha1_hidden: std::sync::atomic::AtomicUsize::new(0),
             peers: std::sync::Mutex::default(),
         };
-        let connections = project
-            .connections
-            .into_iter()
-            .map(|(name, entry)| (name, Arc::new(entry)))
-            .collect();
-        Ok(Self {
-            lent: Some(Arc::new(Lent {
-                connections,
-                folders,
-                stores,
-                shared: Arc::new(shared),
-            })),
-        })
+        let connections =
+            project.connections.into_iter().map(|(name, entry)| (name, Arc::new(entry))).collect();
+        Ok(Self { lent: Some(Arc::new(Lent { connections, folders, stores, shared: Arc::new(shared) })) })
     }
 
     /// What there is.
@@ -169,10 +148,7 @@ impl Capabilities {
     /// parameter is missing or unknown or a template cannot be evaluated, `refused` where the address that comes out
     /// is one the connection may not dial. Dials nothing.
     pub fn connection(&self, name: &str, params: &Map<String, Value>) -> Result<Connection, Failure> {
-        let found = self
-            .lent
-            .as_ref()
-            .and_then(|lent| Some((lent.connections.get(name)?, &lent.shared)));
+        let found = self.lent.as_ref().and_then(|lent| Some((lent.connections.get(name)?, &lent.shared)));
         let (entry, shared) = found.ok_or_else(|| absent("connection", name))?;
         Connection::evaluate(name, entry, params, shared)
     }
@@ -202,11 +178,7 @@ impl Capabilities {
     /// Keeps a fingerprint as the one that `tls: { pin: stored }` believes, in place of an earlier one. `peer` is
     /// [`Connection::peer`].
     pub async fn store_pin(&self, name: &str, peer: &str, fingerprint: &str) -> Result<(), Failure> {
-        let Some(lent) = self
-            .lent
-            .as_ref()
-            .filter(|lent| lent.connections.contains_key(name))
-        else {
+        let Some(lent) = self.lent.as_ref().filter(|lent| lent.connections.contains_key(name)) else {
             return Err(absent("connection", name));
         };
         pins::store(&lent.shared.database, name, peer, fingerprint).await?;
@@ -216,8 +188,5 @@ impl Capabilities {
 }
 
 fn absent(what: &str, name: &str) -> Failure {
-    Failure::new(
-        Kind::InvalidInput,
-        format!("there is no {what} `{name}` in bascule.yaml"),
-    )
+    Failure::new(Kind::InvalidInput, format!("there is no {what} `{name}` in bascule.yaml"))
 }

@@ -49,13 +49,8 @@ const OVERRIDES: &[&str] = &[
 ];
 
 /// Headers of a response that stay in the host, beside `proxy-*`.
-const HIDDEN_RESPONSE_HEADERS: &[&str] = &[
-    "authentication-info",
-    "authorization",
-    "set-cookie",
-    "set-cookie2",
-    "www-authenticate",
-];
+const HIDDEN_RESPONSE_HEADERS: &[&str] =
+    &["authentication-info", "authorization", "set-cookie", "set-cookie2", "www-authenticate"];
 
 /// Checks method and path against the connection's `allow`.
 pub(crate) fn check(connection: &str, allow: &Allow, method: Method, path: &str) -> Result<(), Failure> {
@@ -89,12 +84,7 @@ pub(crate) fn check(connection: &str, allow: &Allow, method: Method, path: &str)
 }
 
 fn list(present: &[String], added: &str) -> String {
-    present
-        .iter()
-        .map(String::as_str)
-        .chain([added])
-        .collect::<Vec<_>>()
-        .join(", ")
+    present.iter().map(String::as_str).chain([added]).collect::<Vec<_>>().join(", ")
 }
 
 /// True where `path` is `prefix` or lies below it at a `/`.
@@ -145,11 +135,7 @@ pub(crate) fn check_path(path: &str) -> Result<(), PathFault> {
         return Err(PathFault::NotAbsolute);
     }
     if path.contains("//") {
-        return Err(if path.starts_with("//") {
-            PathFault::NotAbsolute
-        } else {
-            PathFault::EmptySegment
-        });
+        return Err(if path.starts_with("//") { PathFault::NotAbsolute } else { PathFault::EmptySegment });
     }
     for byte in path.bytes() {
         match byte {
@@ -244,9 +230,7 @@ fn decode(text: &[u8], strictness: Strictness) -> Result<(Vec<u8>, bool), PathFa
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Checks the headers of a plugin's request. `reserved` are those that the connection's scheme or its own `headers:`
@@ -257,10 +241,8 @@ pub(crate) fn check_headers(
     reserved: &[String],
 ) -> Result<(), Failure> {
     let refuse = |message: String| {
-        Err(
-            Failure::new(Kind::Refused, format!("connection `{connection}`: {message}"))
-                .with_code("host:header"),
-        )
+        Err(Failure::new(Kind::Refused, format!("connection `{connection}`: {message}"))
+            .with_code("host:header"))
     };
     if headers.len() > MAX_HEADERS {
         return refuse(format!("more than {MAX_HEADERS} headers"));
@@ -277,9 +259,7 @@ pub(crate) fn check_headers(
             return refuse(format!("the header `{name}` is longer than 8 KiB"));
         }
         if value.chars().any(|c| c.is_control() && c != '\t') {
-            return refuse(format!(
-                "the header `{name}` has a control character in its value"
-            ));
+            return refuse(format!("the header `{name}` has a control character in its value"));
         }
     }
     Ok(())
@@ -306,11 +286,7 @@ mod tests {
 
     fn allow(methods: &[&str], paths: &[&str]) -> Allow {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        Allow {
-            addresses: Vec::new(),
-            methods: own(methods),
-            paths: own(paths),
-        }
+        Allow { addresses: Vec::new(), methods: own(methods), paths: own(paths) }
     }
 
     #[test]
@@ -351,20 +327,14 @@ mod tests {
         ];
         let mut paths = Vec::new();
         for dot in dots {
-            for around in [
-                "/{}",
-                "/{}/",
-                "/a/{}",
-                "/a/{}/b",
-                "/ISAPI/System/{}/{}/Security/users",
-                "/a/b/{}/c",
-            ] {
+            for around in
+                ["/{}", "/{}/", "/a/{}", "/a/{}/b", "/ISAPI/System/{}/{}/Security/users", "/a/b/{}/c"]
+            {
                 paths.push(around.replace("{}", dot));
             }
         }
-        let slashes = [
-            "//", "%2f", "%2F", "%5c", "%5C", "\\", "%252f", "%255c", "%25252F", "/\\", "\\/", "/%2f",
-        ];
+        let slashes =
+            ["//", "%2f", "%2F", "%5c", "%5C", "\\", "%252f", "%255c", "%25252F", "/\\", "\\/", "/%2f"];
         for slash in slashes {
             for around in ["/a{}b", "/{}evil.example/x", "/a{}..{}b", "/a{}"] {
                 paths.push(around.replace("{}", slash));
@@ -376,14 +346,9 @@ mod tests {
             paths.push(format!("/a%25{control:02x}b"));
             paths.push(format!("{}/a", char::from(control)));
         }
-        for host in [
-            "evil.example",
-            "169.254.169.254",
-            "[::1]",
-            "0x7f000001",
-            "127.0.0.1:80",
-            "user@evil.example",
-        ] {
+        for host in
+            ["evil.example", "169.254.169.254", "[::1]", "0x7f000001", "127.0.0.1:80", "user@evil.example"]
+        {
             for form in [
                 "http://{}/",
                 "https://{}/x",
@@ -446,14 +411,7 @@ mod tests {
         for good in ["/ISAPI/System", "/ISAPI/System/deviceInfo", "/pic/1.jpg", "/pic/"] {
             assert_eq!(check("terminal", &allow, Method::Get, good), Ok(()), "{good}");
         }
-        for bad in [
-            "/ISAPI/SystemX",
-            "/ISAPI",
-            "/ISAPI/System;x",
-            "/isapi/system",
-            "/pic",
-            "/picture",
-        ] {
+        for bad in ["/ISAPI/SystemX", "/ISAPI", "/ISAPI/System;x", "/isapi/system", "/pic", "/picture"] {
             assert!(check("terminal", &allow, Method::Get, bad).is_err(), "{bad}");
         }
     }
@@ -465,9 +423,7 @@ mod tests {
         };
         assert_eq!(failure.kind, Kind::Refused);
         assert!(
-            failure
-                .message
-                .starts_with("connection `terminal` does not allow PUT: add it to allow.methods"),
+            failure.message.starts_with("connection `terminal` does not allow PUT: add it to allow.methods"),
             "{failure}"
         );
         assert!(failure.message.contains("methods: [GET, PUT]"), "{failure}");
@@ -494,21 +450,11 @@ mod tests {
             "a:b",
             "a\r\nb",
         ] {
-            assert!(
-                check_headers("c", &header(name, "1"), &["apikey".to_owned()]).is_err(),
-                "{name}"
-            );
+            assert!(check_headers("c", &header(name, "1"), &["apikey".to_owned()]).is_err(), "{name}");
         }
         for value in ["a\r\nX: y", "a\nb", "a\u{0}", "\u{7f}"] {
-            assert!(
-                check_headers("c", &header("X-A", value), &[]).is_err(),
-                "{}",
-                value.escape_debug()
-            );
+            assert!(check_headers("c", &header("X-A", value), &[]).is_err(), "{}", value.escape_debug());
         }
-        assert_eq!(
-            check_headers("c", &header("Prefer", "return=minimal"), &["apikey".to_owned()]),
-            Ok(())
-        );
+        assert_eq!(check_headers("c", &header("Prefer", "return=minimal"), &["apikey".to_owned()]), Ok(()));
     }
 }

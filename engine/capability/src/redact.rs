@@ -148,10 +148,8 @@ impl Redactor {
                 fields.values_mut().for_each(|field| self.redact_json(field));
                 if fields.keys().any(|key| matches!(self.redact(key), Cow::Owned(_))) {
                     let old = std::mem::take(fields);
-                    *fields = old
-                        .into_iter()
-                        .map(|(key, field)| (self.redact(&key).into_owned(), field))
-                        .collect();
+                    *fields =
+                        old.into_iter().map(|(key, field)| (self.redact(&key).into_owned(), field)).collect();
                 }
             }
         }
@@ -165,10 +163,8 @@ impl Redactor {
         let Some(automaton) = &finder.automaton else {
             return std::iter::once(0..text.len()).collect();
         };
-        let mut found: Vec<Range<usize>> = automaton
-            .find_overlapping_iter(text)
-            .map(|found| found.range())
-            .collect();
+        let mut found: Vec<Range<usize>> =
+            automaton.find_overlapping_iter(text).map(|found| found.range()).collect();
         found.sort_unstable_by_key(|range| range.start);
         let mut merged: Vec<Range<usize>> = Vec::new();
         for range in found {
@@ -184,13 +180,7 @@ impl Redactor {
         if !self.shared.any.load(Ordering::Acquire) {
             return None;
         }
-        if let Some(finder) = &self
-            .shared
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .finder
-        {
+        if let Some(finder) = &self.shared.known.read().unwrap_or_else(PoisonError::into_inner).finder {
             return Some(Arc::clone(finder));
         }
         let mut known = self.shared.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -201,10 +191,7 @@ impl Redactor {
                     "too many secrets are known to look for them: all texts are redacted as a whole"
                 );
             }
-            known.finder = Some(Arc::new(Finder {
-                automaton,
-                longest: known.longest,
-            }));
+            known.finder = Some(Arc::new(Finder { automaton, longest: known.longest }));
         }
         known.finder.clone()
     }

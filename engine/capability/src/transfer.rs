@@ -85,19 +85,12 @@ impl Download<'_> {
             if let Some(progress) = &context.progress {
                 progress(bytes, total);
             }
-            piece = if ended {
-                None
-            } else {
-                received.piece(context).await?
-            };
+            piece = if ended { None } else { received.piece(context).await? };
         }
         if let Some(expected) = self.options.expected_bytes.filter(|expected| bytes < *expected) {
             return Err(Failure::new(
                 Kind::Protocol,
-                format!(
-                    "{} sent {bytes} of {expected} bytes; nothing was stored",
-                    received.peer()
-                ),
+                format!("{} sent {bytes} of {expected} bytes; nothing was stored", received.peer()),
             )
             .with_code("host:too-short")
             .with_effect(received.effect()));
@@ -107,13 +100,7 @@ impl Download<'_> {
         drop(received);
         let entry = file.finish(self.options.overwrite).await?;
         let sha256 = hex::encode(hash.finalize());
-        let transfer = Transfer {
-            name: entry.name,
-            bytes,
-            sha256,
-            content_type,
-            head,
-        };
+        let transfer = Transfer { name: entry.name, bytes, sha256, content_type, head };
         Ok(Attempt::Done(Box::new(Downloaded::Stored(transfer))))
     }
 
@@ -123,11 +110,7 @@ impl Download<'_> {
             Ok(_there) if self.options.overwrite => Ok(()),
             Ok(_there) => Err(Failure::new(
                 Kind::Conflict,
-                format!(
-                    "there is already a file `{}` in the folder `{}`",
-                    self.name,
-                    self.folder.name()
-                ),
+                format!("there is already a file `{}` in the folder `{}`", self.name, self.folder.name()),
             )),
             Err(failure) if failure.kind == Kind::NotFound => Ok(()),
             Err(failure) => Err(failure),
@@ -136,13 +119,7 @@ impl Download<'_> {
 
     /// True once there is enough to tell a file from an answer.
     fn is_decidable(&self, first: &[u8]) -> bool {
-        let longest = self
-            .options
-            .answer_prefixes
-            .iter()
-            .map(String::len)
-            .max()
-            .unwrap_or(0);
+        let longest = self.options.answer_prefixes.iter().map(String::len).max().unwrap_or(0);
         longest == 0 || first.len() >= BLANK_BYTES || without_blanks(first).len() >= longest
     }
 
@@ -174,8 +151,5 @@ async fn answered(inner: &Inner, received: &Received, body: BytesMut) -> Attempt
 
 /// Past a byte order mark and white space.
 fn without_blanks(first: &[u8]) -> &[u8] {
-    first
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(first)
-        .trim_ascii_start()
+    first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start()
 }

@@ -13,20 +13,12 @@ use tokio::io::AsyncReadExt;
 async fn opened() -> (tempfile::TempDir, Folder) {
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("outside.txt"), "not yours").unwrap();
-    let folder = Folder::open("exports", &outside.path().join("root"))
-        .await
-        .unwrap();
+    let folder = Folder::open("exports", &outside.path().join("root")).await.unwrap();
     (outside, folder)
 }
 
 async fn names(folder: &Folder, prefix: &str) -> Vec<String> {
-    folder
-        .list(prefix)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|entry| entry.name)
-        .collect()
+    folder.list(prefix).await.unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
 /// All that lies in the root itself, hidden or not.
@@ -42,20 +34,14 @@ fn raw(outside: &Path) -> Vec<String> {
 #[tokio::test]
 async fn what_is_written_can_be_read_listed_moved_and_deleted() {
     let (_outside, folder) = opened().await;
-    let entry = folder
-        .write("a/b/c.txt", Bytes::from_static(b"hello"))
-        .await
-        .unwrap();
+    let entry = folder.write("a/b/c.txt", Bytes::from_static(b"hello")).await.unwrap();
     assert_eq!((entry.name.as_str(), entry.bytes), ("a/b/c.txt", 5));
     let age = jiff::Timestamp::now().duration_since(entry.modified);
     assert!(age.abs() < jiff::SignedDuration::from_secs(60), "{age:?}");
     assert_eq!(folder.stat("a/b/c.txt").await.unwrap(), entry);
     assert_eq!(folder.read("a/b/c.txt").await.unwrap(), "hello");
 
-    folder
-        .write("a/b/c.txt", Bytes::from_static(b"replaced"))
-        .await
-        .unwrap();
+    folder.write("a/b/c.txt", Bytes::from_static(b"replaced")).await.unwrap();
     assert_eq!(folder.read("a/b/c.txt").await.unwrap(), "replaced");
     folder.write("z", Bytes::new()).await.unwrap();
     folder.write("a-file", Bytes::new()).await.unwrap();
@@ -86,18 +72,9 @@ async fn what_is_not_there_is_not_found_and_a_folder_is_not_a_file() {
     assert_eq!(folder.open_file("c").await.unwrap_err().kind, Kind::NotFound);
     assert_eq!(folder.stat("a").await.unwrap_err().kind, Kind::InvalidInput);
     assert_eq!(folder.delete("a").await.unwrap_err().kind, Kind::InvalidInput);
-    assert_eq!(
-        folder.write("a/b/c", Bytes::new()).await.unwrap_err().kind,
-        Kind::InvalidInput
-    );
-    assert_eq!(
-        folder.write("a/b/c/d", Bytes::new()).await.unwrap_err().kind,
-        Kind::InvalidInput
-    );
-    assert_eq!(
-        folder.write("a", Bytes::new()).await.unwrap_err().kind,
-        Kind::InvalidInput
-    );
+    assert_eq!(folder.write("a/b/c", Bytes::new()).await.unwrap_err().kind, Kind::InvalidInput);
+    assert_eq!(folder.write("a/b/c/d", Bytes::new()).await.unwrap_err().kind, Kind::InvalidInput);
+    assert_eq!(folder.write("a", Bytes::new()).await.unwrap_err().kind, Kind::InvalidInput);
 }
 
 #[tokio::test]
@@ -130,23 +107,9 @@ async fn no_name_and_no_link_leads_out() {
             assert!(!failure.message.contains("not yours"));
         }
     }
-    for name in [
-        "../new.txt",
-        "up/new.txt",
-        "up-absolute/new.txt",
-        "up/outside.txt",
-        "up/sub/new.txt",
-    ] {
-        assert_eq!(
-            folder.write(name, data()).await.unwrap_err().kind,
-            Kind::Refused,
-            "{name}"
-        );
-        assert_eq!(
-            folder.delete(name).await.unwrap_err().kind,
-            Kind::Refused,
-            "{name}"
-        );
+    for name in ["../new.txt", "up/new.txt", "up-absolute/new.txt", "up/outside.txt", "up/sub/new.txt"] {
+        assert_eq!(folder.write(name, data()).await.unwrap_err().kind, Kind::Refused, "{name}");
+        assert_eq!(folder.delete(name).await.unwrap_err().kind, Kind::Refused, "{name}");
         let overwrite = folder.create_temporary(name).await.map(|_| ()).unwrap_err();
         assert_eq!(overwrite.kind, Kind::Refused, "{name}");
     }
@@ -166,11 +129,7 @@ async fn a_link_that_appears_while_a_file_is_written_does_not_lead_out_either() 
         file.write(b"x").await.unwrap();
         std::fs::remove_dir(outside.path().join("root/sub")).unwrap();
         symlink(outside.path(), outside.path().join("root/sub")).unwrap();
-        assert_eq!(
-            file.finish(overwrite).await.unwrap_err().kind,
-            Kind::Refused,
-            "{overwrite}"
-        );
+        assert_eq!(file.finish(overwrite).await.unwrap_err().kind, Kind::Refused, "{overwrite}");
         assert!(!outside.path().join("file").exists());
         std::fs::remove_file(outside.path().join("root/sub")).unwrap();
     }
@@ -189,16 +148,10 @@ async fn a_link_that_stays_inside_is_followed() {
 #[tokio::test]
 async fn a_pipe_is_not_waited_for() {
     let (outside, folder) = opened().await;
-    let made = Command::new("mkfifo")
-        .arg(outside.path().join("root/pipe"))
-        .status()
-        .unwrap();
+    let made = Command::new("mkfifo").arg(outside.path().join("root/pipe")).status().unwrap();
     assert!(made.success());
     assert_eq!(folder.read("pipe").await.unwrap_err().kind, Kind::InvalidInput);
-    assert_eq!(
-        folder.open_file("pipe").await.map(|_| ()).unwrap_err().kind,
-        Kind::InvalidInput
-    );
+    assert_eq!(folder.open_file("pipe").await.map(|_| ()).unwrap_err().kind, Kind::InvalidInput);
 }
 
 #[tokio::test]
@@ -207,11 +160,7 @@ async fn an_unfinished_file_is_invisible_and_goes_when_it_is_dropped() {
     let mut file = folder.create_temporary("a/film.mp4").await.unwrap();
     file.write(b"half").await.unwrap();
     assert_eq!(names(&folder, "").await, [""; 0]);
-    assert_eq!(
-        raw(outside.path()).len(),
-        2,
-        "the temporary file and the folder `a`"
-    );
+    assert_eq!(raw(outside.path()).len(), 2, "the temporary file and the folder `a`");
     let hidden = raw(outside.path()).remove(0);
     assert!(hidden.starts_with(".bascule-part-"), "{hidden}");
     assert_eq!(folder.read(&hidden).await.unwrap_err().kind, Kind::Refused);
@@ -268,10 +217,7 @@ async fn without_overwrite_one_of_many_wins_and_the_others_conflict() {
 #[tokio::test]
 async fn opening_removes_what_a_killed_process_left_and_nothing_else() {
     let (outside, folder) = opened().await;
-    folder
-        .write("kept.txt", Bytes::from_static(b"kept"))
-        .await
-        .unwrap();
+    folder.write("kept.txt", Bytes::from_static(b"kept")).await.unwrap();
     let root = outside.path().join("root");
     std::fs::write(root.join(".bascule-part-0123"), "left over").unwrap();
     std::fs::write(root.join(".hidden"), "somebody's").unwrap();
@@ -318,14 +264,8 @@ async fn inside_the_limit() {
         return;
     };
     let folder = Folder::open("exports", Path::new(&path)).await.unwrap();
-    folder
-        .write("small", Bytes::from_static(b"before"))
-        .await
-        .unwrap();
-    let failure = folder
-        .write("small", Bytes::from(vec![1; 8 << 20]))
-        .await
-        .unwrap_err();
+    folder.write("small", Bytes::from_static(b"before")).await.unwrap();
+    let failure = folder.write("small", Bytes::from(vec![1; 8 << 20])).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Internal, "{failure:?}");
     assert_eq!(folder.read("small").await.unwrap(), "before");
     std::fs::write(Path::new(&path).join("done"), "").unwrap();
@@ -335,19 +275,12 @@ async fn inside_the_limit() {
 async fn a_write_that_does_not_fit_leaves_nothing_behind() {
     let (outside, folder) = opened().await;
     let output = Command::new("sh")
-        .args([
-            "-c",
-            r#"trap '' XFSZ; ulimit -f 2048; exec "$0" --exact inside_the_limit --ignored"#,
-        ])
+        .args(["-c", r#"trap '' XFSZ; ulimit -f 2048; exec "$0" --exact inside_the_limit --ignored"#])
         .arg(std::env::current_exe().unwrap())
         .env("BASCULE_TEST_FOLDER", outside.path().join("root"))
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(names(&folder, "").await, ["done", "small"]);
     assert_eq!(raw(outside.path()), ["done", "small"]);
 }

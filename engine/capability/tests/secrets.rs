@@ -21,9 +21,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let place = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let place = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(place.path("project")).unwrap();
         MasterKey::create(&place.path("keys/master.key")).unwrap();
         place
@@ -58,14 +56,8 @@ async fn opened() -> (Place, Database, Secrets) {
 #[tokio::test]
 async fn a_stored_secret_comes_back_also_after_a_restart() {
     let (place, database, secrets) = opened().await;
-    secrets
-        .set("hr/key", Secret::new("first value"), None)
-        .await
-        .unwrap();
-    secrets
-        .set("hr/key", Secret::new("hunter2 ü"), None)
-        .await
-        .unwrap();
+    secrets.set("hr/key", Secret::new("first value"), None).await.unwrap();
+    secrets.set("hr/key", Secret::new("hunter2 ü"), None).await.unwrap();
     assert_eq!(secrets.reveal("hr/key").await.unwrap().expose(), "hunter2 ü");
     database.close().await;
     let database = place.database().await;
@@ -87,26 +79,14 @@ async fn the_list_has_names_and_times_and_an_expired_secret_is_still_handed_out(
     secrets.set("b", Secret::new("bbbb"), Some(soon)).await.unwrap();
     secrets.set("a", Secret::new("aaaa"), None).await.unwrap();
     let list = secrets.list().await.unwrap();
-    assert_eq!(
-        list.iter().map(|info| info.name.as_str()).collect::<Vec<_>>(),
-        ["a", "b"]
-    );
-    assert_eq!(
-        list.iter().map(|info| info.expires_at).collect::<Vec<_>>(),
-        [None, Some(soon)]
-    );
-    assert!(
-        list.iter()
-            .all(|info| info.updated_at >= now && !info.is_expired(now))
-    );
+    assert_eq!(list.iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(list.iter().map(|info| info.expires_at).collect::<Vec<_>>(), [None, Some(soon)]);
+    assert!(list.iter().all(|info| info.updated_at >= now && !info.is_expired(now)));
     let info = secrets.info("b").await.unwrap();
     assert!(!info.is_expired(soon - SignedDuration::from_nanos(1)));
     assert!(info.is_expired(soon));
 
-    secrets
-        .set("b", Secret::new("old!"), Some(now - SignedDuration::from_secs(1)))
-        .await
-        .unwrap();
+    secrets.set("b", Secret::new("old!"), Some(now - SignedDuration::from_secs(1))).await.unwrap();
     assert!(secrets.info("b").await.unwrap().is_expired(Timestamp::now()));
     assert_eq!(secrets.reveal("b").await.unwrap().expose(), "old!");
     secrets.set("b", Secret::new("new!"), None).await.unwrap();
@@ -142,10 +122,7 @@ async fn alter(database: &Database, statement: &'static str) {
 async fn altered_and_swapped_rows_do_not_open() {
     let (_place, database, secrets) = opened().await;
     for name in ["mine", "theirs", "short"] {
-        secrets
-            .set(name, Secret::new(format!("the value of {name}")), None)
-            .await
-            .unwrap();
+        secrets.set(name, Secret::new(format!("the value of {name}")), None).await.unwrap();
     }
     alter(
         &database,
@@ -153,39 +130,23 @@ async fn altered_and_swapped_rows_do_not_open() {
          WHERE name = 'mine'",
     )
     .await;
-    alter(
-        &database,
-        "UPDATE secret SET sealed = substr(sealed, 1, 3) WHERE name = 'short'",
-    )
-    .await;
+    alter(&database, "UPDATE secret SET sealed = substr(sealed, 1, 3) WHERE name = 'short'").await;
     for name in ["mine", "short"] {
         let error = secrets.reveal(name).await.unwrap_err();
         assert!(matches!(error, SecretsError::Altered { .. }), "{error:?}");
         assert!(!error.to_string().contains("the value"), "{error}");
     }
-    assert_eq!(
-        secrets.reveal("theirs").await.unwrap().expose(),
-        "the value of theirs"
-    );
-    alter(
-        &database,
-        "UPDATE secret SET name = 'renamed' WHERE name = 'theirs'",
-    )
-    .await;
-    assert!(matches!(
-        secrets.reveal("renamed").await,
-        Err(SecretsError::Altered { .. })
-    ));
+    assert_eq!(secrets.reveal("theirs").await.unwrap().expose(), "the value of theirs");
+    alter(&database, "UPDATE secret SET name = 'renamed' WHERE name = 'theirs'").await;
+    assert!(matches!(secrets.reveal("renamed").await, Err(SecretsError::Altered { .. })));
 }
 
 #[tokio::test]
 async fn every_flipped_bit_of_a_sealed_value_is_noticed() {
     let (_place, database, secrets) = opened().await;
     secrets.set("a", Secret::new("four"), None).await.unwrap();
-    let sealed: Vec<u8> = sqlx::query_scalar("SELECT sealed FROM secret")
-        .fetch_one(database.readers())
-        .await
-        .unwrap();
+    let sealed: Vec<u8> =
+        sqlx::query_scalar("SELECT sealed FROM secret").fetch_one(database.readers()).await.unwrap();
     assert_eq!(sealed.len(), 4 + 16);
     for bit in 0..sealed.len() * 8 {
         let mut flipped = sealed.clone();
@@ -193,19 +154,13 @@ async fn every_flipped_bit_of_a_sealed_value_is_noticed() {
         database
             .write(move |tx| {
                 Box::pin(async move {
-                    sqlx::query("UPDATE secret SET sealed = ?")
-                        .bind(flipped)
-                        .execute(tx)
-                        .await?;
+                    sqlx::query("UPDATE secret SET sealed = ?").bind(flipped).execute(tx).await?;
                     Ok(())
                 })
             })
             .await
             .unwrap();
-        assert!(
-            matches!(secrets.reveal("a").await, Err(SecretsError::Altered { .. })),
-            "bit {bit}"
-        );
+        assert!(matches!(secrets.reveal("a").await, Err(SecretsError::Altered { .. })), "bit {bit}");
     }
 }
 
@@ -226,10 +181,7 @@ async fn the_same_value_is_never_sealed_the_same_way() {
 #[tokio::test]
 async fn sources_are_resolved_and_all_of_them_are_redacted_from_then_on() {
     let (place, _database, secrets) = opened().await;
-    secrets
-        .set("terminal 7", Secret::new("from the store"), None)
-        .await
-        .unwrap();
+    secrets.set("terminal 7", Secret::new("from the store"), None).await.unwrap();
     std::fs::write(place.path("project/password.txt"), "from a file \r\n\n").unwrap();
     std::fs::write(place.path("elsewhere.txt"), "from elsewhere").unwrap();
     let name = Template::parse(&json!("terminal 7")).unwrap();
@@ -237,10 +189,7 @@ async fn sources_are_resolved_and_all_of_them_are_redacted_from_then_on() {
     let absolute = place.path("elsewhere.txt").to_str().unwrap().to_owned();
     for (source, value) in [
         (SecretSource::Stored(name), "from the store"),
-        (
-            SecretSource::Environment("TERMINAL_PASSWORD".to_owned()),
-            "from the environment",
-        ),
+        (SecretSource::Environment("TERMINAL_PASSWORD".to_owned()), "from the environment"),
         (SecretSource::File("password.txt".to_owned()), "from a file"),
         (SecretSource::File(absolute), "from elsewhere"),
     ] {
@@ -253,39 +202,21 @@ async fn sources_are_resolved_and_all_of_them_are_redacted_from_then_on() {
 #[tokio::test]
 async fn a_source_that_gives_nothing_usable_says_so() {
     let (place, _database, secrets) = opened().await;
-    assert!(matches!(
-        secrets.from_environment("UNSET"),
-        Err(SecretsError::Environment { .. })
-    ));
-    assert!(matches!(
-        secrets.from_environment("EMPTY"),
-        Err(SecretsError::Empty { .. })
-    ));
+    assert!(matches!(secrets.from_environment("UNSET"), Err(SecretsError::Environment { .. })));
+    assert!(matches!(secrets.from_environment("EMPTY"), Err(SecretsError::Empty { .. })));
     let error = secrets.from_file("missing").await.unwrap_err();
     assert!(matches!(error, SecretsError::File { .. }), "{error:?}");
     std::fs::write(place.path("project/blank"), " \n").unwrap();
-    assert!(matches!(
-        secrets.from_file("blank").await,
-        Err(SecretsError::Empty { .. })
-    ));
+    assert!(matches!(secrets.from_file("blank").await, Err(SecretsError::Empty { .. })));
     std::fs::write(place.path("project/binary"), [0xff, 0xfe, 0x00]).unwrap();
-    assert!(matches!(
-        secrets.from_file("binary").await,
-        Err(SecretsError::NotText { .. })
-    ));
+    assert!(matches!(secrets.from_file("binary").await, Err(SecretsError::NotText { .. })));
     std::fs::write(place.path("project/large"), vec![b'x'; (64 << 10) + 1]).unwrap();
-    assert!(matches!(
-        secrets.from_file("large").await,
-        Err(SecretsError::TooLong { .. })
-    ));
+    assert!(matches!(secrets.from_file("large").await, Err(SecretsError::TooLong { .. })));
     for name in ["", " a", "a ", "a\nb", &"n".repeat(256)] {
         let outcome = secrets.set(name, Secret::new("value"), None).await;
         assert!(matches!(outcome, Err(SecretsError::Name { .. })), "{name:?}");
     }
-    assert!(matches!(
-        secrets.set("a", Secret::new(""), None).await,
-        Err(SecretsError::Empty { .. })
-    ));
+    assert!(matches!(secrets.set("a", Secret::new(""), None).await, Err(SecretsError::Empty { .. })));
 }
 
 /// The forms in which a sweep looks for a canary; made here, not by the code under test.
@@ -317,10 +248,7 @@ fn sweep(folder: &Path, canaries: &[String]) -> Vec<String> {
             files += 1;
             let bytes = std::fs::read(&path).unwrap();
             for canary in canaries {
-                if forms(canary)
-                    .iter()
-                    .any(|form| bytes.windows(form.len()).any(|window| window == form))
-                {
+                if forms(canary).iter().any(|form| bytes.windows(form.len()).any(|window| window == form)) {
                     found.push(format!("{canary} in {}", path.display()));
                 }
             }
@@ -333,62 +261,41 @@ fn sweep(folder: &Path, canaries: &[String]) -> Vec<String> {
 #[tokio::test]
 async fn none_of_24_canaries_is_found_in_any_file_or_text() {
     let (place, database, secrets) = opened().await;
-    let canaries: Vec<String> = (0..24)
-        .map(|number| format!("canary-{number:02}-{}", uuid::Uuid::new_v4().simple()))
-        .collect();
+    let canaries: Vec<String> =
+        (0..24).map(|number| format!("canary-{number:02}-{}", uuid::Uuid::new_v4().simple())).collect();
     let mut texts = Vec::new();
     for (number, canary) in canaries.iter().enumerate() {
         let name = format!("secret-{number}");
         let secret = Secret::new(canary.as_str());
         texts.push(format!("{secret:?} {:?}", Some(&secret)));
-        secrets
-            .set(&name, Secret::new(format!("earlier {canary}")), None)
-            .await
-            .unwrap();
+        secrets.set(&name, Secret::new(format!("earlier {canary}")), None).await.unwrap();
         secrets.set(&name, secret, None).await.unwrap();
         let revealed = secrets.reveal(&name).await.unwrap();
         assert_eq!(revealed.expose(), canary);
         texts.push(format!("{revealed:?}"));
     }
-    texts.push(format!(
-        "{:?} {:?} {:?}",
-        secrets,
-        secrets.redactor(),
-        secrets.list().await.unwrap()
-    ));
+    texts.push(format!("{:?} {:?} {:?}", secrets, secrets.redactor(), secrets.list().await.unwrap()));
     let wal = std::fs::metadata(place.path("data/bascule.db-wal")).unwrap();
     assert!(wal.len() > 0, "the write-ahead log is looked at while it is full");
     assert_eq!(sweep(&place.path("data"), &canaries), [""; 0]);
 
-    alter(
-        &database,
-        "UPDATE secret SET sealed = CAST(sealed || x'00' AS BLOB)",
-    )
-    .await;
+    alter(&database, "UPDATE secret SET sealed = CAST(sealed || x'00' AS BLOB)").await;
     for number in 0..24 {
         let error = secrets.reveal(&format!("secret-{number}")).await.unwrap_err();
         texts.push(format!(
             "{error} {error:?} {:?}",
-            Failure::from(SecretsError::Missing {
-                name: error.to_string()
-            })
+            Failure::from(SecretsError::Missing { name: error.to_string() })
         ));
     }
     database.close().await;
     assert_eq!(sweep(&place.path("data"), &canaries), [""; 0]);
     for text in texts {
-        assert!(
-            !canaries.iter().any(|canary| text.contains(canary.as_str())),
-            "{text}"
-        );
+        assert!(!canaries.iter().any(|canary| text.contains(canary.as_str())), "{text}");
     }
 
     // The sweep itself finds what is there.
     let database = place.database().await;
     let store = Store::open("leak", &database).await.unwrap();
-    store
-        .put("k", json!(hex::encode(&canaries[7])), None)
-        .await
-        .unwrap();
+    store.put("k", json!(hex::encode(&canaries[7])), None).await.unwrap();
     assert!(!sweep(&place.path("data"), &canaries).is_empty());
 }

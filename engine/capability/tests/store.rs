@@ -33,26 +33,13 @@ async fn a_put_with_another_version_than_expected_changes_nothing() {
     let (_folder, _database, store) = opened().await;
     let failure = store.put("k", json!(1), Some(1)).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Conflict);
-    assert!(
-        failure.message.contains("does not exist, version 1 was expected"),
-        "{}",
-        failure.message
-    );
+    assert!(failure.message.contains("does not exist, version 1 was expected"), "{}", failure.message);
     assert_eq!(store.put("k", json!(1), Some(0)).await.unwrap(), 1);
     let failure = store.put("k", json!(2), Some(0)).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Conflict);
-    assert!(
-        failure
-            .message
-            .contains("is at version 1, no such key was expected"),
-        "{}",
-        failure.message
-    );
+    assert!(failure.message.contains("is at version 1, no such key was expected"), "{}", failure.message);
     assert_eq!(store.put("k", json!(2), Some(1)).await.unwrap(), 2);
-    assert_eq!(
-        store.put("k", json!(3), Some(1)).await.unwrap_err().kind,
-        Kind::Conflict
-    );
+    assert_eq!(store.put("k", json!(3), Some(1)).await.unwrap_err().kind, Kind::Conflict);
     assert_eq!(store.get("k").await.unwrap().unwrap().value, json!(2));
 }
 
@@ -83,10 +70,7 @@ async fn stores_do_not_see_each_other_and_keep_their_values_over_a_restart() {
     other.put("k", json!("two"), None).await.unwrap();
     assert!(other.delete("k").await.unwrap());
     database.close().await;
-    assert_eq!(
-        store.put("k", json!("late"), None).await.unwrap_err().kind,
-        Kind::Internal
-    );
+    assert_eq!(store.put("k", json!("late"), None).await.unwrap_err().kind, Kind::Internal);
 
     let database = Database::open(&folder.path().join("bascule.db")).await.unwrap();
     let store = Store::open("exported", &database).await.unwrap();
@@ -101,14 +85,8 @@ async fn keys_are_listed_by_prefix_in_order() {
     for key in ["b/2", "a", "b/1", "b", "b%", "ba", "c", "bä", "B"] {
         store.put(key, json!(1), None).await.unwrap();
     }
-    assert_eq!(
-        store.list("").await.unwrap(),
-        ["B", "a", "b", "b%", "b/1", "b/2", "ba", "bä", "c"]
-    );
-    assert_eq!(
-        store.list("b").await.unwrap(),
-        ["b", "b%", "b/1", "b/2", "ba", "bä"]
-    );
+    assert_eq!(store.list("").await.unwrap(), ["B", "a", "b", "b%", "b/1", "b/2", "ba", "bä", "c"]);
+    assert_eq!(store.list("b").await.unwrap(), ["b", "b%", "b/1", "b/2", "ba", "bä"]);
     assert_eq!(store.list("b/").await.unwrap(), ["b/1", "b/2"]);
     assert_eq!(store.list("b%").await.unwrap(), ["b%"]);
     assert_eq!(store.list("x").await.unwrap(), [""; 0]);
@@ -140,18 +118,12 @@ async fn limits_are_invalid_input() {
     let (_folder, _database, store) = opened().await;
     let fits = "x".repeat((256 << 10) - 2);
     store.put("k", json!(fits), None).await.unwrap();
-    assert_eq!(
-        store.put("k", json!(fits + "x"), None).await.unwrap_err().kind,
-        Kind::InvalidInput
-    );
+    assert_eq!(store.put("k", json!(fits + "x"), None).await.unwrap_err().kind, Kind::InvalidInput);
     assert_eq!(store.get("k").await.unwrap().unwrap().version, 1);
     let long = "k".repeat(513);
     for key in ["", "a\nb", "a\0b", long.as_str()] {
         assert_eq!(store.get(key).await.unwrap_err().kind, Kind::InvalidInput);
-        assert_eq!(
-            store.put(key, json!(1), None).await.unwrap_err().kind,
-            Kind::InvalidInput
-        );
+        assert_eq!(store.put(key, json!(1), None).await.unwrap_err().kind, Kind::InvalidInput);
         assert_eq!(store.delete(key).await.unwrap_err().kind, Kind::InvalidInput);
     }
 }

@@ -23,7 +23,8 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     pub(crate) fn new(host: Host, plugins: &Plugins, capabilities: Capabilities, redactor: Redactor) -> Self {
-        let plugins = plugins.loaded.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.plugin))).collect();
+        let plugins =
+            plugins.loaded.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.plugin))).collect();
         Self { host, plugins, capabilities, redactor }
     }
 }
@@ -52,11 +53,14 @@ impl Invoke for Bridge {
                 bascule_plugin::Report::Log { level, message } => {
                     Report::Log { level: level.name(), message: redactor.redact(&message).into_owned() }
                 }
-                bascule_plugin::Report::Progress { done, total, unit } => Report::Progress { done, total, unit },
+                bascule_plugin::Report::Progress { done, total, unit } => {
+                    Report::Progress { done, total, unit }
+                }
             };
             listener(&speaker, report);
         });
-        let call = Call::new(&invocation.function, &invocation.with, context, &self.capabilities).heard_by(hears);
+        let call =
+            Call::new(&invocation.function, &invocation.with, context, &self.capabilities).heard_by(hears);
         let mut result = self.host.call(plugin, call).await;
         // The second net: what a device echoed must not carry a credential into the journal.
         match &mut result {

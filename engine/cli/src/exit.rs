@@ -62,7 +62,11 @@ pub(crate) fn coded(exit: Exit, message: impl Into<String>) -> anyhow::Error {
 }
 
 /// An error with an exit code and a way out.
-pub(crate) fn coded_with_help(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> anyhow::Error {
+pub(crate) fn coded_with_help(
+    exit: Exit,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> anyhow::Error {
     Coded { exit, message: message.into(), help: Some(help.into()) }.into()
 }
 

@@ -53,7 +53,11 @@ impl Live {
             (_, _, true) => Mode::Bars,
             _ => Mode::Lines,
         };
-        let target = if mode == Mode::Bars { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if mode == Mode::Bars {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         Self {
             mode,
             verbose: show.verbose,
@@ -86,11 +90,16 @@ impl Live {
                 if let Some(at) = next_at
                     && self.verbose
                 {
-                    self.say(paint::dim(&format!("  {place} attempt {attempt}: {}; again at {at}", describe(failure))));
+                    self.say(paint::dim(&format!(
+                        "  {place} attempt {attempt}: {}; again at {at}",
+                        describe(failure)
+                    )));
                 }
             }
             Event::RollbackStarted { place, steps } => {
-                self.say(paint::warn(&format!("{place} cannot be finished: undoing up to {steps} steps, newest first")));
+                self.say(paint::warn(&format!(
+                    "{place} cannot be finished: undoing up to {steps} steps, newest first"
+                )));
             }
             Event::Undone { place, failure: None } => self.say(format!("  {place} undone")),
             Event::Undone { place, failure: Some(failure) } => {
@@ -120,7 +129,8 @@ impl Live {
         let Some(total) = items else { return };
         let total = total as u64;
         let bar = self.bars.add(ProgressBar::new(total));
-        if let Ok(style) = ProgressStyle::with_template("  {prefix:16} {bar:28} {pos}/{len} {elapsed} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("  {prefix:16} {bar:28} {pos}/{len} {elapsed} {msg}")
+        {
             bar.set_style(style.progress_chars("##-"));
         }
         bar.set_prefix(place.to_string());
@@ -158,7 +168,13 @@ impl Live {
             let tell = self.mode == Mode::Lines && step.told.elapsed() >= Duration::from_secs(5);
             let line = tell.then(|| {
                 step.told = Instant::now();
-                format!("  {} of {} items: {} {}", step.counts.total(), step.total, brief(&step.counts), rate(step))
+                format!(
+                    "  {} of {} items: {} {}",
+                    step.counts.total(),
+                    step.total,
+                    brief(&step.counts),
+                    rate(step)
+                )
             });
             drop(steps);
             if !status.is_fine() || self.verbose {
@@ -228,7 +244,9 @@ fn as_json(run: RunId, event: &Event) -> Value {
         Event::RunStarted { workflow, attempt, resumed } => {
             json!({ "event": "run-started", "workflow": workflow, "attempt": attempt, "resumed": resumed })
         }
-        Event::StepStarted { place, items } => json!({ "event": "step-started", "place": place, "items": items }),
+        Event::StepStarted { place, items } => {
+            json!({ "event": "step-started", "place": place, "items": items })
+        }
         Event::ItemStarted { place } => json!({ "event": "item-started", "place": place }),
         Event::Ended { place, status, counts, failure, reason, replayed } => json!({
             "event": "ended", "place": place, "status": status, "counts": counts, "error": failure,
@@ -238,7 +256,9 @@ fn as_json(run: RunId, event: &Event) -> Value {
             "event": "attempt-failed", "place": place, "role": role, "attempt": attempt, "error": failure,
             "next_at": next_at,
         }),
-        Event::RollbackStarted { place, steps } => json!({ "event": "rollback-started", "place": place, "steps": steps }),
+        Event::RollbackStarted { place, steps } => {
+            json!({ "event": "rollback-started", "place": place, "steps": steps })
+        }
         Event::Undone { place, failure } => json!({ "event": "undone", "place": place, "error": failure }),
         Event::Progress { place, done, total, unit } => {
             json!({ "event": "progress", "place": place, "done": done, "total": total, "unit": unit })
@@ -246,7 +266,9 @@ fn as_json(run: RunId, event: &Event) -> Value {
         Event::Log { place, level, message } => {
             json!({ "event": "log", "place": place, "level": level, "message": message })
         }
-        Event::RunEnded { status, failure } => json!({ "event": "run-ended", "status": status, "error": failure }),
+        Event::RunEnded { status, failure } => {
+            json!({ "event": "run-ended", "status": status, "error": failure })
+        }
     };
     value["run"] = json!(run);
     value

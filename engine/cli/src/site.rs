@@ -9,6 +9,7 @@ use bascule_capability::secret::{MasterKey, Secrets};
 use bascule_capability::{Capabilities, Parts};
 use bascule_database::Database;
 use bascule_plugin::{Host, HostOptions, Limits, Plugin};
+use bascule_run::journal::SqliteJournal;
 use bascule_workflow::plan::Workflow;
 use bascule_workflow::problem::{Look, Problems};
 use bascule_workflow::project::Project;
@@ -90,7 +91,10 @@ impl Places {
         if self.database().exists() {
             return Err(coded_with_help(
                 Exit::Unusable,
-                format!("the key file `{}` is missing, and this project's secrets were sealed with it", self.key_file.display()),
+                format!(
+                    "the key file `{}` is missing, and this project's secrets were sealed with it",
+                    self.key_file.display()
+                ),
                 "bring it back from your copy (or name it with --key-file); without it move the data folder away and set the secrets again",
             ));
         }
@@ -140,7 +144,8 @@ impl Places {
         if file.exists() {
             return Ok(file);
         }
-        let known: Vec<String> = self.workflow_files()?.iter().map(|file| format!("`{}`", stem(file))).collect();
+        let known: Vec<String> =
+            self.workflow_files()?.iter().map(|file| format!("`{}`", stem(file))).collect();
         Err(coded_with_help(
             Exit::NotFound,
             format!("there is no workflow `{name}`"),
@@ -237,7 +242,8 @@ impl Plugins {
         }
         for folder in &places.plugin_folders {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
-            let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+            let mut files: Vec<PathBuf> =
+                entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
             files.sort();
             for file in files {
                 let name = stem(&file);
@@ -247,7 +253,11 @@ impl Plugins {
                 }
                 // What nobody named must not stop the command: a folder may hold anything.
                 if let Err(error) = plugins.add(host, &name, file.clone(), None) {
-                    paint::note(format!("{} left out {}: {error:#}", paint::warn("warning:"), file.display()));
+                    paint::note(format!(
+                        "{} left out {}: {error:#}",
+                        paint::warn("warning:"),
+                        file.display()
+                    ));
                 }
             }
         }
@@ -278,6 +288,8 @@ pub(crate) struct Site {
     pub(crate) database: Database,
     /// Secrets.
     pub(crate) secrets: Secrets,
+    /// The record of runs.
+    pub(crate) journal: Arc<SqliteJournal>,
     key: MasterKey,
 }
 
@@ -295,7 +307,9 @@ impl Site {
             Arc::new(|name: &str| std::env::var(name).ok()),
         )
         .await?;
-        Ok(Self { places, project, database, secrets, key })
+        // Brought up to date by whoever comes first, so that `runs list` can read it beside any owner.
+        let journal = Arc::new(SqliteJournal::open(database.clone()).await?);
+        Ok(Self { places, project, database, secrets, journal, key })
     }
 
     /// Loads the plugins.
@@ -337,6 +351,9 @@ pub(crate) fn checked_text(
     let (workflow, problems) = bascule_workflow::check::check(name, text, signatures, Some(project));
     print_problems(&problems);
     workflow.ok_or_else(|| {
-        coded(Exit::Unusable, format!("`{name}` has {}; nothing was started", count(problems.errors(), "error")))
+        coded(
+            Exit::Unusable,
+            format!("`{name}` has {}; nothing was started", count(problems.errors(), "error")),
+        )
     })
 }

@@ -147,10 +147,7 @@ impl DatabaseError {
         let fatal = match &**error {
             sqlx::Error::WorkerCrashed => true,
             other => {
-                matches!(
-                    primary_code(other),
-                    Some(code::IO | code::CORRUPT | code::NOT_A_DATABASE)
-                )
+                matches!(primary_code(other), Some(code::IO | code::CORRUPT | code::NOT_A_DATABASE))
             }
         };
         fatal.then(|| error.to_string().into())

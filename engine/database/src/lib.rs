@@ -69,11 +69,7 @@ impl Database {
         let opened = open::owned(path).await?;
         let writer = Writer::start(opened.connection, opened.readers.clone(), opened.owner, path);
         Ok(Self {
-            inner: Arc::new(Inner {
-                path: path.to_owned(),
-                readers: opened.readers,
-                writer: Some(writer),
-            }),
+            inner: Arc::new(Inner { path: path.to_owned(), readers: opened.readers, writer: Some(writer) }),
         })
     }
 
@@ -81,13 +77,7 @@ impl Database {
     /// [`DatabaseError::ReadOnly`], and [`Database::migrate`] only compares versions.
     pub async fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         let readers = open::read_only(path).await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                path: path.to_owned(),
-                readers,
-                writer: None,
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), readers, writer: None }) })
     }
 
     /// Where the file is.
@@ -108,8 +98,7 @@ impl Database {
         if self.inner.writer.is_none() {
             return migrate::compare(&self.inner.readers, component, steps.len()).await;
         }
-        self.write(move |tx| Box::pin(migrate::apply(tx, component, steps)))
-            .await
+        self.write(move |tx| Box::pin(migrate::apply(tx, component, steps))).await
     }
 
     /// Runs `job` inside a transaction and returns when its changes are on disk.
@@ -161,8 +150,6 @@ impl Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database")
-            .field("path", &self.inner.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Database").field("path", &self.inner.path).finish_non_exhaustive()
     }
 }

@@ -27,25 +27,14 @@ pub(crate) async fn apply(
 ) -> Result<(), DatabaseError> {
     let found = applied(&mut *tx, component).await?;
     if found > steps.len() {
-        return Err(DatabaseError::NewerSchema {
-            component,
-            found,
-            known: steps.len(),
-        });
+        return Err(DatabaseError::NewerSchema { component, found, known: steps.len() });
     }
     for (index, text) in steps.iter().enumerate().skip(found) {
         let step = index + 1;
-        sqlx::raw_sql(*text)
-            .execute(&mut *tx)
-            .await
-            .map_err(|source| match DatabaseError::from(source) {
-                DatabaseError::Sql(source) => DatabaseError::Migration {
-                    component,
-                    step,
-                    source,
-                },
-                other => other,
-            })?;
+        sqlx::raw_sql(*text).execute(&mut *tx).await.map_err(|source| match DatabaseError::from(source) {
+            DatabaseError::Sql(source) => DatabaseError::Migration { component, step, source },
+            other => other,
+        })?;
         sqlx::query("INSERT INTO bascule_step (component, step, applied_at) VALUES (?, ?, ?)")
             .bind(component)
             .bind(i64::try_from(step).unwrap_or(i64::MAX))
@@ -64,16 +53,8 @@ pub(crate) async fn compare(
     let found = applied(readers, component).await?;
     match found.cmp(&known) {
         std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(DatabaseError::NewerSchema {
-            component,
-            found,
-            known,
-        }),
-        std::cmp::Ordering::Less => Err(DatabaseError::OlderSchema {
-            component,
-            found,
-            known,
-        }),
+        std::cmp::Ordering::Greater => Err(DatabaseError::NewerSchema { component, found, known }),
+        std::cmp::Ordering::Less => Err(DatabaseError::OlderSchema { component, found, known }),
     }
 }
 

@@ -30,10 +30,7 @@ pub(crate) async fn owned(path: &Path) -> Result<Opened, OpenError> {
     let owner = match tokio::task::spawn_blocking(move || prepare(&prepared)).await {
         Ok(owner) => owner?,
         Err(error) => {
-            return Err(OpenError::Io {
-                path: path.to_owned(),
-                source: std::io::Error::other(error),
-            });
+            return Err(OpenError::Io { path: path.to_owned(), source: std::io::Error::other(error) });
         }
     };
     let mut connection = SqliteConnectOptions::new()
@@ -55,22 +52,14 @@ pub(crate) async fn owned(path: &Path) -> Result<Opened, OpenError> {
     if !owner.found_clean {
         check(&mut connection, path).await?;
     }
-    migrate::create_table(&mut connection)
-        .await
-        .map_err(|error| told(path, error))?;
+    migrate::create_table(&mut connection).await.map_err(|error| told(path, error))?;
     let readers = pool(path).await?;
-    Ok(Opened {
-        connection,
-        readers,
-        owner,
-    })
+    Ok(Opened { connection, readers, owner })
 }
 
 pub(crate) async fn read_only(path: &Path) -> Result<SqlitePool, OpenError> {
     if !path.exists() {
-        return Err(OpenError::Missing {
-            path: path.to_owned(),
-        });
+        return Err(OpenError::Missing { path: path.to_owned() });
     }
     let readers = pool(path).await?;
     let mut connection = readers.acquire().await.map_err(|error| told(path, error))?;
@@ -90,11 +79,7 @@ fn prepare(path: &Path) -> Result<Owner, OpenError> {
         let path = path.to_owned();
         move |source| OpenError::Io { path, source }
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(failed(&folder))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed(&folder))?;
     let owner = Owner::take(path)?;
     OpenOptions::new()
         .read(true)
@@ -105,9 +90,7 @@ fn prepare(path: &Path) -> Result<Owner, OpenError> {
         .open(path)
         .and_then(|file| file.sync_all())
         .map_err(failed(path))?;
-    File::open(&folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed(&folder))?;
+    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed(&folder))?;
     Ok(owner)
 }
 
@@ -135,10 +118,8 @@ enum Access {
 /// Refuses a file that another program made; marks a new one as ours.
 async fn recognise(connection: &mut SqliteConnection, path: &Path, access: Access) -> Result<(), OpenError> {
     let failed = |error| told(path, error);
-    let id: i32 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+    let id: i32 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
     if id == APPLICATION_ID {
         return Ok(());
     }
@@ -147,15 +128,10 @@ async fn recognise(connection: &mut SqliteConnection, path: &Path, access: Acces
         .await
         .map_err(failed)?;
     if id != 0 || objects > 0 || access == Access::ReadOnly {
-        return Err(OpenError::NotADatabase {
-            path: path.to_owned(),
-        });
+        return Err(OpenError::NotADatabase { path: path.to_owned() });
     }
     // A pragma takes no bound values; this is APPLICATION_ID.
-    sqlx::query("PRAGMA application_id = 0x4253434c")
-        .execute(connection)
-        .await
-        .map_err(failed)?;
+    sqlx::query("PRAGMA application_id = 0x4253434c").execute(connection).await.map_err(failed)?;
     Ok(())
 }
 
@@ -168,20 +144,14 @@ async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), Ope
         tracing::info!(path = %path.display(), "the last owner did not close the database; it was checked and is sound");
         return Ok(());
     }
-    Err(OpenError::Damaged {
-        path: path.to_owned(),
-        finding,
-    })
+    Err(OpenError::Damaged { path: path.to_owned(), finding })
 }
 
 fn told(path: &Path, error: sqlx::Error) -> OpenError {
     let path = path.to_owned();
     match primary_code(&error) {
         Some(code::NOT_A_DATABASE) => OpenError::NotADatabase { path },
-        Some(code::CORRUPT) => OpenError::Damaged {
-            path,
-            finding: error.to_string(),
-        },
+        Some(code::CORRUPT) => OpenError::Damaged { path, finding: error.to_string() },
         _ => OpenError::Sql { path, source: error },
     }
 }

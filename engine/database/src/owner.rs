@@ -23,10 +23,7 @@ impl Owner {
     /// Takes the lock or says who has it.
     pub(crate) fn take(database: &Path) -> Result<Self, OpenError> {
         let path = lock_path(database);
-        let failed = |source| OpenError::Io {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| OpenError::Io { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -41,10 +38,7 @@ impl Owner {
         match locked {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
-                return Err(OpenError::InUse {
-                    pid: content.trim().parse().ok(),
-                    path: database.to_owned(),
-                });
+                return Err(OpenError::InUse { pid: content.trim().parse().ok(), path: database.to_owned() });
             }
             Err(source) => return Err(failed(source)),
         }

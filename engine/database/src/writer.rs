@@ -42,9 +42,7 @@ struct State {
 impl State {
     fn check(&self) -> Result<(), DatabaseError> {
         match self.broken.get() {
-            Some(reason) => Err(DatabaseError::Broken {
-                reason: Arc::clone(reason),
-            }),
+            Some(reason) => Err(DatabaseError::Broken { reason: Arc::clone(reason) }),
             None => Ok(()),
         }
     }
@@ -80,11 +78,7 @@ impl Writer {
             next_checkpoint_bytes: WAL_BYTES,
         };
         let task = tokio::spawn(task.run(inbox, readers, owner));
-        Self {
-            messages,
-            state,
-            task: Mutex::new(Some(task)),
-        }
+        Self { messages, state, task: Mutex::new(Some(task)) }
     }
 
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DatabaseError>
@@ -96,11 +90,7 @@ impl Writer {
     {
         self.state.check()?;
         let (reply, answer) = oneshot::channel();
-        let job = Message::Job(Box::new(TypedJob {
-            work: Some(work),
-            outcome: None,
-            reply,
-        }));
+        let job = Message::Job(Box::new(TypedJob { work: Some(work), outcome: None, reply }));
         if self.messages.send(job).await.is_err() {
             return Err(DatabaseError::Closed);
         }
@@ -149,10 +139,7 @@ where
             let Some(work) = self.work.take() else {
                 return Ok(());
             };
-            let outcome = match AssertUnwindSafe(async move { work(tx).await })
-                .catch_unwind()
-                .await
-            {
+            let outcome = match AssertUnwindSafe(async move { work(tx).await }).catch_unwind().await {
                 Ok(outcome) => outcome,
                 Err(_panic) => Err(DatabaseError::Panicked),
             };
@@ -313,8 +300,7 @@ impl Task {
                     bytes + WAL_BYTES
                 }
                 other => {
-                    self.state
-                        .break_with(other.fatal().unwrap_or_else(|| other.to_string().into()));
+                    self.state.break_with(other.fatal().unwrap_or_else(|| other.to_string().into()));
                     bytes
                 }
             },
@@ -323,15 +309,10 @@ impl Task {
 
     /// True where the whole WAL was moved and cut to nothing. Waits for no reader.
     async fn checkpoint(&mut self) -> Result<bool, sqlx::Error> {
-        sqlx::query("PRAGMA busy_timeout = 0")
-            .execute(&mut self.connection)
-            .await?;
-        let moved: Result<(i64, i64, i64), _> = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-            .fetch_one(&mut self.connection)
-            .await;
-        sqlx::query("PRAGMA busy_timeout = 5000")
-            .execute(&mut self.connection)
-            .await?;
+        sqlx::query("PRAGMA busy_timeout = 0").execute(&mut self.connection).await?;
+        let moved: Result<(i64, i64, i64), _> =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.connection).await;
+        sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut self.connection).await?;
         moved.map(|(busy, _, _)| busy == 0)
     }
 
@@ -348,11 +329,7 @@ impl Task {
         }
         let moved = self.checkpoint().await;
         let closed = self.connection.close().await;
-        match moved
-            .and(closed)
-            .map_err(std::io::Error::other)
-            .and_then(|()| owner.closed_cleanly())
-        {
+        match moved.and(closed).map_err(std::io::Error::other).and_then(|()| owner.closed_cleanly()) {
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(%error, "the database was not closed cleanly; it is checked on the next start")

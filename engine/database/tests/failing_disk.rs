@@ -1,9 +1,5 @@
 //! A real write error at COMMIT, made with a file size limit on a process of its own.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 
@@ -17,9 +13,7 @@ async fn insert(database: &Database) -> Result<(), DatabaseError> {
     database
         .write(|tx| {
             async move {
-                sqlx::query("INSERT INTO note (text) VALUES (hex(randomblob(2000)))")
-                    .execute(tx)
-                    .await?;
+                sqlx::query("INSERT INTO note (text) VALUES (hex(randomblob(2000)))").execute(tx).await?;
                 Ok(())
             }
             .boxed()
@@ -28,10 +22,8 @@ async fn insert(database: &Database) -> Result<(), DatabaseError> {
 }
 
 async fn count(database: &Database) -> usize {
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM note")
-        .fetch_one(database.readers())
-        .await
-        .unwrap();
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM note").fetch_one(database.readers()).await.unwrap();
     usize::try_from(rows).unwrap()
 }
 
@@ -42,9 +34,7 @@ async fn inside_the_limit() {
     let Some(folder) = std::env::var_os(FOLDER) else {
         return;
     };
-    let database = Database::open(&std::path::Path::new(&folder).join("bascule.db"))
-        .await
-        .unwrap();
+    let database = Database::open(&std::path::Path::new(&folder).join("bascule.db")).await.unwrap();
     database.migrate("note", STEPS).await.unwrap();
     let mut acknowledged = 0;
     let error = loop {
@@ -56,17 +46,10 @@ async fn inside_the_limit() {
     };
     assert!(matches!(error, DatabaseError::Broken { .. }), "{error:?}");
     assert!(error.to_string().contains("restart"), "{error}");
-    assert!(matches!(
-        insert(&database).await,
-        Err(DatabaseError::Broken { .. })
-    ));
+    assert!(matches!(insert(&database).await, Err(DatabaseError::Broken { .. })));
     assert_eq!(count(&database).await, acknowledged, "reading still works");
     database.close().await;
-    std::fs::write(
-        std::path::Path::new(&folder).join("acknowledged"),
-        acknowledged.to_string(),
-    )
-    .unwrap();
+    std::fs::write(std::path::Path::new(&folder).join("acknowledged"), acknowledged.to_string()).unwrap();
 }
 
 #[tokio::test]
@@ -74,29 +57,21 @@ async fn a_failed_commit_is_final_and_nothing_acknowledged_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     // 512 or 1024 blocks of 512 or 1024 bytes, as the shell has it; a write beyond is an error, not a signal.
     let output = Command::new("sh")
-        .args([
-            "-c",
-            r#"trap '' XFSZ; ulimit -f 512; exec "$0" --exact inside_the_limit --ignored"#,
-        ])
+        .args(["-c", r#"trap '' XFSZ; ulimit -f 512; exec "$0" --exact inside_the_limit --ignored"#])
         .arg(std::env::current_exe().unwrap())
         .env(FOLDER, folder.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    let acknowledged: usize = std::fs::read_to_string(folder.path().join("acknowledged"))
-        .expect("the child ran")
-        .parse()
-        .unwrap();
+    let acknowledged: usize =
+        std::fs::read_to_string(folder.path().join("acknowledged")).expect("the child ran").parse().unwrap();
     assert!(acknowledged > 10);
 
     let lock = std::fs::read_to_string(folder.path().join("bascule.db.lock")).unwrap();
     assert!(!lock.is_empty(), "this was not a clean end");
     let database = Database::open(&folder.path().join("bascule.db")).await.unwrap();
     let found = count(&database).await;
-    assert!(
-        found == acknowledged || found == acknowledged + 1,
-        "{found} found, {acknowledged} acknowledged"
-    );
+    assert!(found == acknowledged || found == acknowledged + 1, "{found} found, {acknowledged} acknowledged");
     insert(&database).await.unwrap();
 }

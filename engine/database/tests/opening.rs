@@ -10,21 +10,13 @@ use futures_util::FutureExt;
 const ONE: &[&str] =
     &["CREATE TABLE note (text TEXT NOT NULL) STRICT; CREATE INDEX note_text ON note (text)"];
 const TWO: &[&str] = &[ONE[0], "ALTER TABLE note ADD COLUMN colour TEXT"];
-const BAD: &[&str] = &[
-    ONE[0],
-    TWO[1],
-    "CREATE TABLE further (id INTEGER) STRICT",
-    "CREATE TABEL oops",
-];
+const BAD: &[&str] = &[ONE[0], TWO[1], "CREATE TABLE further (id INTEGER) STRICT", "CREATE TABEL oops"];
 
 async fn insert(database: &Database, text: &'static str) -> Result<(), DatabaseError> {
     database
         .write(move |tx| {
             async move {
-                sqlx::query("INSERT INTO note (text) VALUES (?)")
-                    .bind(text)
-                    .execute(tx)
-                    .await?;
+                sqlx::query("INSERT INTO note (text) VALUES (?)").bind(text).execute(tx).await?;
                 Ok(())
             }
             .boxed()
@@ -33,10 +25,7 @@ async fn insert(database: &Database, text: &'static str) -> Result<(), DatabaseE
 }
 
 async fn count(database: &Database) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM note")
-        .fetch_one(database.readers())
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM note").fetch_one(database.readers()).await.unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -52,41 +41,19 @@ async fn a_new_file_is_private_and_set_up_to_keep_its_promises() {
     database.migrate("note", ONE).await.unwrap();
     assert_eq!(mode(&data), 0o700);
     for suffix in ["", ".lock", "-wal", "-shm"] {
-        assert_eq!(
-            mode(&data.join(format!("bascule.db{suffix}"))),
-            0o600,
-            "bascule.db{suffix}"
-        );
+        assert_eq!(mode(&data.join(format!("bascule.db{suffix}"))), 0o600, "bascule.db{suffix}");
     }
     let settings = database
         .write(|tx| {
             async move {
-                let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                let foreign_keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                let auto_vacuum: i64 = sqlx::query_scalar("PRAGMA auto_vacuum")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size")
-                    .fetch_optional(&mut *tx)
-                    .await?;
-                let waits: i64 = sqlx::query_scalar("PRAGMA busy_timeout")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                Ok((
-                    journal,
-                    synchronous,
-                    foreign_keys,
-                    auto_vacuum,
-                    mapped.unwrap_or(0),
-                    waits,
-                ))
+                let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *tx).await?;
+                let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await?;
+                let foreign_keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut *tx).await?;
+                let auto_vacuum: i64 = sqlx::query_scalar("PRAGMA auto_vacuum").fetch_one(&mut *tx).await?;
+                let mapped: Option<i64> =
+                    sqlx::query_scalar("PRAGMA mmap_size").fetch_optional(&mut *tx).await?;
+                let waits: i64 = sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(&mut *tx).await?;
+                Ok((journal, synchronous, foreign_keys, auto_vacuum, mapped.unwrap_or(0), waits))
             }
             .boxed()
         })
@@ -99,10 +66,8 @@ async fn a_new_file_is_private_and_set_up_to_keep_its_promises() {
 async fn the_sqlite_inside_is_newer_than_the_wal_reset_bug() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(&folder.path().join("bascule.db")).await.unwrap();
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(database.readers())
-        .await
-        .unwrap();
+    let version: String =
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(database.readers()).await.unwrap();
     let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
     assert!(parts >= vec![3, 51, 3], "{version}");
 }
@@ -118,10 +83,7 @@ async fn a_second_owner_is_told_who_has_it_and_what_to_do() {
         "{error:?}"
     );
     let text = error.to_string();
-    assert!(
-        text.contains(&format!("in use by process {}", std::process::id())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
     assert!(text.contains("stop it first"), "{text}");
     first.close().await;
     Database::open(&path).await.unwrap();
@@ -135,19 +97,10 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
     database.migrate("note", ONE).await.unwrap();
     insert(&database, "kept").await.unwrap();
     database.close().await;
-    assert!(matches!(
-        insert(&database, "late").await,
-        Err(DatabaseError::Closed)
-    ));
+    assert!(matches!(insert(&database, "late").await, Err(DatabaseError::Closed)));
     database.close().await;
-    assert!(
-        !folder.path().join("bascule.db-wal").exists(),
-        "a clean end leaves one file"
-    );
-    assert_eq!(
-        std::fs::read_to_string(folder.path().join("bascule.db.lock")).unwrap(),
-        ""
-    );
+    assert!(!folder.path().join("bascule.db-wal").exists(), "a clean end leaves one file");
+    assert_eq!(std::fs::read_to_string(folder.path().join("bascule.db.lock")).unwrap(), "");
 
     let again = Database::open(&path).await.unwrap();
     again.migrate("note", ONE).await.unwrap();
@@ -185,30 +138,13 @@ async fn migrations_run_once_and_refuse_a_newer_file() {
 
     let error = database.migrate("note", ONE).await.unwrap_err();
     assert!(
-        matches!(
-            error,
-            DatabaseError::NewerSchema {
-                component: "note",
-                found: 2,
-                known: 1
-            }
-        ),
+        matches!(error, DatabaseError::NewerSchema { component: "note", found: 2, known: 1 }),
         "{error:?}"
     );
     assert!(error.to_string().contains("use the newer program"));
 
     let error = database.migrate("note", BAD).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            DatabaseError::Migration {
-                component: "note",
-                step: 4,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, DatabaseError::Migration { component: "note", step: 4, .. }), "{error:?}");
     let further: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'further'")
         .fetch_one(database.readers())
         .await
@@ -230,22 +166,9 @@ async fn a_reader_from_outside_sees_what_the_owner_wrote_and_may_not_write() {
     insert(&owner, "seen").await.unwrap();
     assert_eq!(count(&reader).await, 1);
     reader.migrate("note", ONE).await.unwrap();
-    assert!(matches!(
-        insert(&reader, "no").await,
-        Err(DatabaseError::ReadOnly)
-    ));
+    assert!(matches!(insert(&reader, "no").await, Err(DatabaseError::ReadOnly)));
     let error = reader.migrate("note", TWO).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            DatabaseError::OlderSchema {
-                found: 1,
-                known: 2,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, DatabaseError::OlderSchema { found: 1, known: 2, .. }), "{error:?}");
     reader.close().await;
     owner.close().await;
 
@@ -265,14 +188,9 @@ async fn another_kind_of_file_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 
     let other = folder.path().join("other.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&other)
-        .create_if_missing(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other).create_if_missing(true);
     let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::query("CREATE TABLE somebody_elses (id INTEGER)")
-        .execute(&foreign)
-        .await
-        .unwrap();
+    sqlx::query("CREATE TABLE somebody_elses (id INTEGER)").execute(&foreign).await.unwrap();
     foreign.close().await;
     let error = Database::open(&other).await.unwrap_err();
     assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
@@ -286,9 +204,7 @@ async fn damaged(path: &Path) {
         database
             .write(|tx| {
                 async move {
-                    sqlx::query("INSERT INTO note (text) VALUES (hex(randomblob(4000)))")
-                        .execute(tx)
-                        .await?;
+                    sqlx::query("INSERT INTO note (text) VALUES (hex(randomblob(4000)))").execute(tx).await?;
                     Ok(())
                 }
                 .boxed()
@@ -324,9 +240,7 @@ async fn damage_that_a_job_meets_breaks_the_database_for_good() {
     let outcome = database
         .write(|tx| {
             async move {
-                sqlx::query("UPDATE note SET text = text || '.'")
-                    .execute(tx)
-                    .await?;
+                sqlx::query("UPDATE note SET text = text || '.'").execute(tx).await?;
                 Ok(())
             }
             .boxed()

@@ -22,10 +22,7 @@ async fn insert(database: &Database, text: impl Into<String>) -> Result<i64, Dat
     database
         .write(move |tx| {
             async move {
-                let done = sqlx::query("INSERT INTO note (text) VALUES (?)")
-                    .bind(text)
-                    .execute(tx)
-                    .await?;
+                let done = sqlx::query("INSERT INTO note (text) VALUES (?)").bind(text).execute(tx).await?;
                 Ok(done.last_insert_rowid())
             }
             .boxed()
@@ -34,19 +31,13 @@ async fn insert(database: &Database, text: impl Into<String>) -> Result<i64, Dat
 }
 
 async fn texts(database: &Database) -> Vec<String> {
-    sqlx::query_scalar("SELECT text FROM note ORDER BY id")
-        .fetch_all(database.readers())
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT text FROM note ORDER BY id").fetch_all(database.readers()).await.unwrap()
 }
 
 /// Keeps the writer busy until the sender is used, so that what comes meanwhile waits together.
 async fn hold(
     database: &Database,
-) -> (
-    oneshot::Sender<()>,
-    tokio::task::JoinHandle<Result<(), DatabaseError>>,
-) {
+) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), DatabaseError>>) {
     let (began, begun) = oneshot::channel();
     let (release, released) = oneshot::channel();
     let held = database.clone();
@@ -94,44 +85,27 @@ async fn a_failing_job_does_not_undo_those_that_share_its_transaction() {
     let before = database.commits();
     let failing = database.write(|tx| {
         async move {
-            sqlx::query("INSERT INTO note (text) VALUES ('half done')")
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query("INSERT INTO note (text) VALUES ('half done')")
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query("INSERT INTO note (text) VALUES ('half done')").execute(&mut *tx).await?;
+            sqlx::query("INSERT INTO note (text) VALUES ('half done')").execute(&mut *tx).await?;
             Ok(())
         }
         .boxed()
     });
     let panicking = database.write(|tx| {
         async move {
-            sqlx::query("INSERT INTO note (text) VALUES ('before the panic')")
-                .execute(&mut *tx)
-                .await?;
-            let rows: Vec<i64> = sqlx::query_scalar("SELECT id FROM note WHERE id < 0")
-                .fetch_all(tx)
-                .await?;
+            sqlx::query("INSERT INTO note (text) VALUES ('before the panic')").execute(&mut *tx).await?;
+            let rows: Vec<i64> = sqlx::query_scalar("SELECT id FROM note WHERE id < 0").fetch_all(tx).await?;
             Ok(*rows.first().unwrap())
         }
         .boxed()
     });
-    let jobs = async {
-        tokio::join!(
-            insert(&database, "first"),
-            failing,
-            panicking,
-            insert(&database, "last")
-        )
-    };
+    let jobs =
+        async { tokio::join!(insert(&database, "first"), failing, panicking, insert(&database, "last")) };
     let ((first, failing, panicking, last), ()) = tokio::join!(jobs, async { release.send(()).unwrap() });
     held.await.unwrap().unwrap();
     first.unwrap();
     last.unwrap();
-    assert!(
-        failing.as_ref().is_err_and(DatabaseError::is_constraint),
-        "{failing:?}"
-    );
+    assert!(failing.as_ref().is_err_and(DatabaseError::is_constraint), "{failing:?}");
     assert!(matches!(panicking, Err(DatabaseError::Panicked)), "{panicking:?}");
     assert_eq!(texts(&database).await, ["first", "last"]);
     assert_eq!(database.commits() - before, 2, "the held job and the four others");
@@ -153,10 +127,7 @@ async fn a_violation_that_shows_at_commit_fails_the_group_and_leaves_the_databas
             .boxed()
         })
         .await;
-    assert!(
-        outcome.as_ref().is_err_and(DatabaseError::is_constraint),
-        "{outcome:?}"
-    );
+    assert!(outcome.as_ref().is_err_and(DatabaseError::is_constraint), "{outcome:?}");
     insert(&database, "afterwards").await.unwrap();
     assert_eq!(texts(&database).await, ["afterwards"]);
 }
@@ -202,9 +173,7 @@ async fn two_readers_answer_during_a_long_write_and_see_the_state_before_it() {
         writer
             .write(move |tx| {
                 async move {
-                    sqlx::query("INSERT INTO note (text) VALUES ('during')")
-                        .execute(&mut *tx)
-                        .await?;
+                    sqlx::query("INSERT INTO note (text) VALUES ('during')").execute(&mut *tx).await?;
                     wrote.send(()).unwrap();
                     released.await.unwrap();
                     Ok(())
@@ -217,18 +186,13 @@ async fn two_readers_answer_during_a_long_write_and_see_the_state_before_it() {
     let mut one = database.readers().begin().await.unwrap();
     let mut two = database.readers().begin().await.unwrap();
     for reader in [&mut one, &mut two] {
-        let seen: Vec<String> = sqlx::query_scalar("SELECT text FROM note")
-            .fetch_all(&mut **reader)
-            .await
-            .unwrap();
+        let seen: Vec<String> =
+            sqlx::query_scalar("SELECT text FROM note").fetch_all(&mut **reader).await.unwrap();
         assert_eq!(seen, ["before"]);
     }
     release.send(()).unwrap();
     long.await.unwrap().unwrap();
-    let seen: Vec<String> = sqlx::query_scalar("SELECT text FROM note")
-        .fetch_all(&mut *one)
-        .await
-        .unwrap();
+    let seen: Vec<String> = sqlx::query_scalar("SELECT text FROM note").fetch_all(&mut *one).await.unwrap();
     assert_eq!(seen, ["before"], "a reader's transaction keeps its view");
     drop((one, two));
     assert_eq!(texts(&database).await, ["before", "during"]);
@@ -237,9 +201,7 @@ async fn two_readers_answer_during_a_long_write_and_see_the_state_before_it() {
 #[tokio::test]
 async fn a_reader_cannot_write() {
     let (_folder, database) = opened().await;
-    let outcome = sqlx::query("INSERT INTO note (text) VALUES ('x')")
-        .execute(database.readers())
-        .await;
+    let outcome = sqlx::query("INSERT INTO note (text) VALUES ('x')").execute(database.readers()).await;
     assert!(outcome.is_err_and(|error| error.to_string().contains("readonly")));
 }
 
@@ -249,21 +211,14 @@ async fn the_write_ahead_log_is_cut_although_a_reader_was_in_the_way_for_a_while
     let wal = folder.path().join("bascule.db-wal");
     let size = || std::fs::metadata(&wal).unwrap().len();
     let mut reader = database.readers().begin().await.unwrap();
-    let _seen: i64 = sqlx::query_scalar("SELECT count(*) FROM note")
-        .fetch_one(&mut *reader)
-        .await
-        .unwrap();
+    let _seen: i64 = sqlx::query_scalar("SELECT count(*) FROM note").fetch_one(&mut *reader).await.unwrap();
     for number in 0..6 {
-        insert(&database, format!("{number}{}", "x".repeat(1 << 20)))
-            .await
-            .unwrap();
+        insert(&database, format!("{number}{}", "x".repeat(1 << 20))).await.unwrap();
     }
     assert!(size() > 6 << 20, "the reader's view needs the log");
     drop(reader);
     for number in 6..12 {
-        insert(&database, format!("{number}{}", "x".repeat(1 << 20)))
-            .await
-            .unwrap();
+        insert(&database, format!("{number}{}", "x".repeat(1 << 20))).await.unwrap();
     }
     // The log is cut after the answer has been given; a further job tells that it has happened.
     insert(&database, "last").await.unwrap();

@@ -30,19 +30,11 @@ impl Cache {
         create_private(&folder)?;
         let mut hasher = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Self {
-            folder,
-            key,
-            engine: hasher.0.finalize().into(),
-        })
+        Ok(Self { folder, key, engine: hasher.0.finalize().into() })
     }
 
     fn path(&self, component: &[u8; 32]) -> PathBuf {
-        self.folder.join(format!(
-            "{}-{}.cwasm",
-            hex::encode(component),
-            hex::encode(&self.engine[..8])
-        ))
+        self.folder.join(format!("{}-{}.cwasm", hex::encode(component), hex::encode(&self.engine[..8])))
     }
 
     fn mac(&self, component: &[u8; 32], code: &[u8]) -> Option<Hmac<Sha256>> {
@@ -90,10 +82,9 @@ impl Host {
         {
             match deserialize(&self.engine, &code) {
                 Ok(component) => return Ok(component),
-                Err(error) => tracing::warn!(
-                    error = chain(&error),
-                    "compiled code does not load; it is compiled again"
-                ),
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "compiled code does not load; it is compiled again")
+                }
             }
         }
         self.compilations.fetch_add(1, Ordering::Relaxed);
@@ -104,10 +95,7 @@ impl Host {
                 .map_err(|error| chain(&error))
                 .and_then(|code| cache.write(sha256, &code).map_err(|error| error.to_string()));
             if let Err(error) = written {
-                tracing::warn!(
-                    error,
-                    "compiled code cannot be stored; the next start compiles again"
-                );
+                tracing::warn!(error, "compiled code cannot be stored; the next start compiles again");
             }
         }
         Ok(component)

@@ -74,14 +74,7 @@ pub struct Call<'c> {
 impl<'c> Call<'c> {
     /// A call without a sink that nobody listens to.
     pub fn new(function: &'c str, with: &'c Value, context: Context, capabilities: &'c Capabilities) -> Self {
-        Self {
-            function,
-            with,
-            context,
-            capabilities,
-            sink: None,
-            listener: Arc::new(|_| {}),
-        }
+        Self { function, with, context, capabilities, sink: None, listener: Arc::new(|_| {}) }
     }
 
     /// The same call with somebody who listens.
@@ -133,11 +126,8 @@ impl Host {
         let _ending = over.clone().drop_guard();
         let shared = Arc::new(self.shared(call.context, &speech, deadline, timeout, over.clone()));
         let mut store = self.store(&shared, timeout);
-        let mut lender = Lender {
-            capabilities: call.capabilities,
-            sink: call.sink.as_ref(),
-            store: &mut store,
-        };
+        let mut lender =
+            Lender { capabilities: call.capabilities, sink: call.sink.as_ref(), store: &mut store };
         let arguments = convert::arguments(&entry.params, call.with, &mut lender, self.limits.input_bytes)?;
 
         let live = self.ticker.live();
@@ -262,9 +252,8 @@ impl Plugin {
     fn entry(&self, function: &str) -> Result<&Entry, Failure> {
         self.inner.functions.get(function).ok_or_else(|| {
             let names = self.inner.functions.keys().map(String::as_str);
-            let hint = nearest(function, names)
-                .map(|name| format!(", did you mean `{name}`?"))
-                .unwrap_or_default();
+            let hint =
+                nearest(function, names).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
             let function = escape(function, 80);
             Failure::new(
                 Kind::InvalidInput,
@@ -370,12 +359,7 @@ mod tests {
     use super::*;
 
     fn record(fields: &[(&str, Val)]) -> Val {
-        Val::Record(
-            fields
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.clone()))
-                .collect(),
-        )
+        Val::Record(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
     }
 
     fn some(value: Val) -> Val {
@@ -408,11 +392,6 @@ mod tests {
     fn details_that_are_no_object_are_kept_as_text() {
         assert_eq!(details_of("[1]"), json!({ "text": "[1]" }));
         assert_eq!(details_of("oh\n"), json!({ "text": "oh\\n" }));
-        assert!(
-            details_of(&format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000)))
-                .to_string()
-                .len()
-                < 3_000
-        );
+        assert!(details_of(&format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000))).to_string().len() < 3_000);
     }
 }

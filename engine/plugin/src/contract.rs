@@ -63,10 +63,7 @@ impl Exported {
             params: self
                 .params
                 .iter()
-                .map(|param| signature::Param {
-                    name: param.name.kebab.clone(),
-                    ty: param.shape.signature(),
-                })
+                .map(|param| signature::Param { name: param.name.kebab.clone(), ty: param.shape.signature() })
                 .collect(),
             result: self.result.as_ref().map(Shape::signature),
             docs: self.docs.clone(),
@@ -76,19 +73,12 @@ impl Exported {
 
 /// Reads the world of a component (or of a WIT text).
 pub(crate) fn read(resolve: &Resolve, world: WorldId) -> Result<Contract, LoadError> {
-    let mut reader = Reader {
-        resolve,
-        types: 0,
-        function: String::new(),
-    };
+    let mut reader = Reader { resolve, types: 0, function: String::new() };
     let world = &resolve.worlds[world];
     for (key, item) in &world.imports {
         reader.import(key, item)?;
     }
-    let mut contract = Contract {
-        docs: docs(&world.docs),
-        ..Contract::default()
-    };
+    let mut contract = Contract { docs: docs(&world.docs), ..Contract::default() };
     for (key, item) in &world.exports {
         match item {
             WorldItem::Interface { id, .. } => {
@@ -101,10 +91,7 @@ pub(crate) fn read(resolve: &Resolve, world: WorldId) -> Result<Contract, LoadEr
                     contract.package = package.map(ToString::to_string);
                 }
                 let exported_as = resolve.name_world_key(key);
-                let short = resolve.interfaces[*id]
-                    .name
-                    .clone()
-                    .unwrap_or_else(|| exported_as.clone());
+                let short = resolve.interfaces[*id].name.clone().unwrap_or_else(|| exported_as.clone());
                 reader.interface(&mut contract, *id, &exported_as, &short)?;
             }
             WorldItem::Function(function) => {
@@ -113,9 +100,7 @@ pub(crate) fn read(resolve: &Resolve, world: WorldId) -> Result<Contract, LoadEr
             }
             WorldItem::Type { id, .. } => {
                 if matches!(resolve.types[*id].kind, TypeDefKind::Resource) {
-                    return Err(LoadError::ExportedResource {
-                        name: named(&resolve.types[*id]),
-                    });
+                    return Err(LoadError::ExportedResource { name: named(&resolve.types[*id]) });
                 }
             }
         }
@@ -124,9 +109,7 @@ pub(crate) fn read(resolve: &Resolve, world: WorldId) -> Result<Contract, LoadEr
         return Err(LoadError::NoFunction);
     }
     if contract.docs.is_none() {
-        contract.docs = world
-            .package
-            .and_then(|package| docs(&resolve.packages[package].docs));
+        contract.docs = world.package.and_then(|package| docs(&resolve.packages[package].docs));
     }
     Ok(contract)
 }
@@ -154,11 +137,7 @@ impl Reader<'_> {
                         .as_ref()
                         .is_some_and(|version| (version.major, version.minor) == (0, 2))
         });
-        if known {
-            Ok(())
-        } else {
-            Err(LoadError::Import { name })
-        }
+        if known { Ok(()) } else { Err(LoadError::Import { name }) }
     }
 
     fn interface(
@@ -171,9 +150,7 @@ impl Reader<'_> {
         let interface = &self.resolve.interfaces[id];
         for ty in interface.types.values() {
             if matches!(self.resolve.types[*ty].kind, TypeDefKind::Resource) {
-                return Err(LoadError::ExportedResource {
-                    name: named(&self.resolve.types[*ty]),
-                });
+                return Err(LoadError::ExportedResource { name: named(&self.resolve.types[*ty]) });
             }
         }
         for function in interface.functions.values() {
@@ -197,18 +174,12 @@ impl Reader<'_> {
             FunctionKind::Freestanding => {}
             FunctionKind::AsyncFreestanding => return Err(LoadError::Async),
             _ => {
-                return Err(LoadError::ExportedResource {
-                    name: name.to_owned(),
-                });
+                return Err(LoadError::ExportedResource { name: name.to_owned() });
             }
         }
         let mut params = Vec::with_capacity(function.params.len());
         for param in &function.params {
-            params.push(Member {
-                name: Name::new(&param.name),
-                shape: self.shape(&param.ty)?,
-                docs: None,
-            });
+            params.push(Member { name: Name::new(&param.name), shape: self.shape(&param.ty)?, docs: None });
         }
         self.unique("parameters", params.iter().map(|param| &param.name))?;
         let result = self.result(function.result.as_ref())?;
@@ -223,9 +194,7 @@ impl Reader<'_> {
 
     /// The ok type of the `result<T, error>` that every function must return.
     fn result(&mut self, result: Option<&Type>) -> Result<Option<Shape>, LoadError> {
-        let wrong = || LoadError::Result {
-            function: self.function.clone(),
-        };
+        let wrong = || LoadError::Result { function: self.function.clone() };
         let Some(Type::Id(id)) = result else {
             return Err(wrong());
         };
@@ -244,9 +213,7 @@ impl Reader<'_> {
             error => error,
         })?;
         if shape.lends() {
-            return Err(LoadError::ResourceInResult {
-                function: self.function.clone(),
-            });
+            return Err(LoadError::ResourceInResult { function: self.function.clone() });
         }
         Ok(Some(shape))
     }
@@ -290,22 +257,14 @@ impl Reader<'_> {
             TypeDefKind::List(inner) => Shape::List(Box::new(self.shape(inner)?)),
             TypeDefKind::Option(inner) => Shape::Option(Box::new(self.shape(inner)?)),
             TypeDefKind::Result(result) => Shape::Result(self.boxed(result.ok)?, self.boxed(result.err)?),
-            TypeDefKind::Tuple(tuple) => Shape::Tuple(
-                tuple
-                    .types
-                    .iter()
-                    .map(|inner| self.shape(inner))
-                    .collect::<Result<_, _>>()?,
-            ),
+            TypeDefKind::Tuple(tuple) => {
+                Shape::Tuple(tuple.types.iter().map(|inner| self.shape(inner)).collect::<Result<_, _>>()?)
+            }
             TypeDefKind::Record(record) => {
                 let mut fields = Vec::with_capacity(record.fields.len());
                 for field in &record.fields {
                     let shape = self.shape(&field.ty)?;
-                    fields.push(Member {
-                        name: Name::new(&field.name),
-                        shape,
-                        docs: docs(&field.docs),
-                    });
+                    fields.push(Member { name: Name::new(&field.name), shape, docs: docs(&field.docs) });
                 }
                 self.unique(&named(def), fields.iter().map(|field| &field.name))?;
                 Shape::Record(named(def), fields)
@@ -314,11 +273,7 @@ impl Reader<'_> {
                 let mut cases = Vec::with_capacity(variant.cases.len());
                 for case in &variant.cases {
                     let shape = case.ty.as_ref().map(|ty| self.shape(ty)).transpose()?;
-                    cases.push(Member {
-                        name: Name::new(&case.name),
-                        shape,
-                        docs: docs(&case.docs),
-                    });
+                    cases.push(Member { name: Name::new(&case.name), shape, docs: docs(&case.docs) });
                 }
                 self.unique(&named(def), cases.iter().map(|case| &case.name))?;
                 Shape::Variant(named(def), cases)
@@ -334,10 +289,7 @@ impl Reader<'_> {
             TypeDefKind::Handle(Handle::Borrow(resource)) => Shape::Capability(self.capability(*resource)?),
             TypeDefKind::Handle(Handle::Own(resource)) => {
                 let resource = named(&resolve.types[self.behind_aliases(*resource)]);
-                return Err(LoadError::OwnedResource {
-                    function: self.function.clone(),
-                    resource,
-                });
+                return Err(LoadError::OwnedResource { function: self.function.clone(), resource });
             }
             TypeDefKind::Resource
             | TypeDefKind::Future(_)
@@ -393,10 +345,7 @@ impl Reader<'_> {
     }
 
     fn unsupported(&self, ty: &str) -> LoadError {
-        LoadError::UnsupportedType {
-            function: self.function.clone(),
-            ty: ty.to_owned(),
-        }
+        LoadError::UnsupportedType { function: self.function.clone(), ty: ty.to_owned() }
     }
 
     fn behind_aliases(&self, mut id: TypeId) -> TypeId {
@@ -415,10 +364,7 @@ impl Reader<'_> {
         if !is_host(package_of(self.resolve, interface)?) {
             return None;
         }
-        Some((
-            self.resolve.interfaces[interface].name.as_deref()?,
-            def.name.as_deref()?,
-        ))
+        Some((self.resolve.interfaces[interface].name.as_deref()?, def.name.as_deref()?))
     }
 }
 
@@ -430,10 +376,7 @@ fn package_of(resolve: &Resolve, interface: InterfaceId) -> Option<&PackageName>
 fn is_host(package: &PackageName) -> bool {
     package.namespace == "bascule"
         && package.name == "host"
-        && package
-            .version
-            .as_ref()
-            .is_some_and(|version| (version.major, version.minor) == (0, 1))
+        && package.version.as_ref().is_some_and(|version| (version.major, version.minor) == (0, 1))
 }
 
 fn named(def: &TypeDef) -> String {
@@ -441,11 +384,7 @@ fn named(def: &TypeDef) -> String {
 }
 
 fn docs(docs: &wit_parser::Docs) -> Option<String> {
-    docs.contents
-        .as_deref()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-        .map(ToOwned::to_owned)
+    docs.contents.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(ToOwned::to_owned)
 }
 
 /// The function of that name, or the one that was probably meant.

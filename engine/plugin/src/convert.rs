@@ -39,10 +39,7 @@ pub(crate) fn arguments(
         Value::Object(given) => given,
         Value::Null => &nothing,
         other => {
-            return Err(invalid(
-                &Path::root("with"),
-                &format!("expected a map, got {}", shown(other)),
-            ));
+            return Err(invalid(&Path::root("with"), &format!("expected a map, got {}", shown(other))));
         }
     };
     into_guest::Encoder::new(lender, most).members(params, given, &Path::root("with"))
@@ -68,24 +65,15 @@ enum Part<'p> {
 
 impl<'p> Path<'p> {
     pub(crate) fn root(name: &'p str) -> Self {
-        Self {
-            parent: None,
-            part: Part::Name(name),
-        }
+        Self { parent: None, part: Part::Name(name) }
     }
 
     pub(crate) fn name(&'p self, name: &'p str) -> Self {
-        Self {
-            parent: Some(self),
-            part: Part::Name(name),
-        }
+        Self { parent: Some(self), part: Part::Name(name) }
     }
 
     fn index(&'p self, index: usize) -> Self {
-        Self {
-            parent: Some(self),
-            part: Part::Index(index),
-        }
+        Self { parent: Some(self), part: Part::Index(index) }
     }
 }
 

@@ -135,11 +135,7 @@ fn merge(plugin: &mut Plugin, documented: Plugin) {
 
 fn merge_function(function: &mut Function, from: Function) {
     let same = function.params.len() == from.params.len()
-        && function
-            .params
-            .iter()
-            .zip(&from.params)
-            .all(|(own, from)| own.name == from.name);
+        && function.params.iter().zip(&from.params).all(|(own, from)| own.name == from.name);
     if !same {
         return;
     }
@@ -169,13 +165,9 @@ fn merge_type(own: &mut Type, from: Type) {
                 merge_type(own, from);
             }
         }
-        (
-            Type::Record { name, fields },
-            Type::Record {
-                name: from_name,
-                fields: from,
-            },
-        ) if *name == from_name => {
+        (Type::Record { name, fields }, Type::Record { name: from_name, fields: from })
+            if *name == from_name =>
+        {
             for from in from {
                 if let Some(field) = fields.iter_mut().find(|field| field.name == from.name) {
                     field.docs = from.docs;
@@ -183,13 +175,9 @@ fn merge_type(own: &mut Type, from: Type) {
                 }
             }
         }
-        (
-            Type::Variant { name, cases },
-            Type::Variant {
-                name: from_name,
-                cases: from,
-            },
-        ) if *name == from_name => {
+        (Type::Variant { name, cases }, Type::Variant { name: from_name, cases: from })
+            if *name == from_name =>
+        {
             for from in from {
                 if let Some(case) = cases.iter_mut().find(|case| case.name == from.name) {
                     case.docs = from.docs;
@@ -233,36 +221,25 @@ world plugin {
     #[test]
     fn docs_are_read_from_the_text() {
         let plugin = documented("sensor", WIT);
-        let Some(plugin) = plugin else {
-            panic!("not parsed")
-        };
+        let Some(plugin) = plugin else { panic!("not parsed") };
         assert_eq!(plugin.docs.as_deref(), Some("Weather for workflows."));
         assert_eq!(plugin.package.as_deref(), Some("acme:sensor@0.1.0"));
         let function = &plugin.functions["climate.read"];
         assert_eq!(function.docs.as_deref(), Some("The temperature now."));
-        let Some(Type::Record { fields, .. }) = &function.result else {
-            panic!("{function:?}")
-        };
+        let Some(Type::Record { fields, .. }) = &function.result else { panic!("{function:?}") };
         assert_eq!(fields[0].docs.as_deref(), Some("Degrees."));
     }
 
     #[test]
     fn docs_of_another_type_are_not_taken_over() {
-        let bare: String = WIT
-            .replace("celsius", "kelvin")
-            .lines()
-            .filter(|line| !line.contains("//"))
-            .collect();
+        let bare: String =
+            WIT.replace("celsius", "kelvin").lines().filter(|line| !line.contains("//")).collect();
         let mut own = documented("sensor", &bare);
-        let (Some(own), Some(from)) = (&mut own, documented("sensor", WIT)) else {
-            panic!("not parsed")
-        };
+        let (Some(own), Some(from)) = (&mut own, documented("sensor", WIT)) else { panic!("not parsed") };
         merge(own, from);
         let function = &own.functions["climate.read"];
         assert_eq!(function.docs.as_deref(), Some("The temperature now."));
-        let Some(Type::Record { fields, .. }) = &function.result else {
-            panic!("{function:?}")
-        };
+        let Some(Type::Record { fields, .. }) = &function.result else { panic!("{function:?}") };
         assert_eq!((fields[0].name.as_str(), &fields[0].docs), ("kelvin", &None));
     }
 

@@ -94,9 +94,7 @@ impl Host {
             linker,
             cache,
             compilations: AtomicU64::new(0),
-            places: Arc::new(Semaphore::new(
-                options.limits.live_calls.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            places: Arc::new(Semaphore::new(options.limits.live_calls.clamp(1, Semaphore::MAX_PERMITS))),
             guests: Guests::start(options.guest_threads).map_err(HostError::Threads)?,
             ticker: Ticker::start(engine.clone()).map_err(HostError::Threads)?,
             limits: options.limits,

@@ -106,20 +106,13 @@ pub(crate) struct Shared {
 impl Shared {
     /// What a call that ends by force did outside, as far as the host can tell.
     pub(crate) fn effect(&self) -> Effect {
-        if self.changed.load(Ordering::Acquire) {
-            Effect::Unknown
-        } else {
-            Effect::None
-        }
+        if self.changed.load(Ordering::Acquire) { Effect::Unknown } else { Effect::None }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 

@@ -31,9 +31,7 @@ impl Lend for Lender<'_> {
             Capability::Connection => self.push(self.capabilities.connection(name, &params).map_err(at)?),
             Capability::Folder => self.push(self.capabilities.folder(name).map_err(at)?),
             Capability::Store => self.push(self.capabilities.store(name).map_err(at)?),
-            Capability::Sink => self
-                .brought(capability)
-                .unwrap_or_else(|| Err(invalid(place, NO_SINK))),
+            Capability::Sink => self.brought(capability).unwrap_or_else(|| Err(invalid(place, NO_SINK))),
         }
     }
 
@@ -53,12 +51,7 @@ const NO_SINK: &str = "this function takes a sink: it is an event source, which 
 
 impl Lender<'_> {
     fn push<T: Send + 'static>(&mut self, resource: T) -> Result<Val, Failure> {
-        let handle = self
-            .store
-            .data_mut()
-            .table
-            .push(resource)
-            .map_err(wasmtime::Error::from);
+        let handle = self.store.data_mut().table.push(resource).map_err(wasmtime::Error::from);
         handle
             .and_then(|handle| ResourceAny::try_from_resource(handle, &mut *self.store))
             .map(Val::Resource)
@@ -95,17 +88,13 @@ fn named<'g>(
             if capability != Capability::Connection
                 && let Some(key) = params.keys().next()
             {
-                return Err(invalid(
-                    place,
-                    &format!("unknown key `{key}`: a {what} has no parameters"),
-                ));
+                return Err(invalid(place, &format!("unknown key `{key}`: a {what} has no parameters")));
             }
             Ok((name, params))
         }
-        _ => Err(invalid(
-            place,
-            &format!("expected the name of a {what}, or a map `{{ {what}: NAME, .. }}`"),
-        )),
+        _ => {
+            Err(invalid(place, &format!("expected the name of a {what}, or a map `{{ {what}: NAME, .. }}`")))
+        }
     }
 }
 
@@ -123,19 +112,10 @@ mod tests {
 
     #[test]
     fn a_capability_is_a_name_or_a_map_with_its_parameters() {
+        assert_eq!(read(Capability::Folder, json!("photos")), Ok(("photos".into(), json!({}))));
+        assert_eq!(read(Capability::Store, json!({ "store": "seen" })), Ok(("seen".into(), json!({}))));
         assert_eq!(
-            read(Capability::Folder, json!("photos")),
-            Ok(("photos".into(), json!({})))
-        );
-        assert_eq!(
-            read(Capability::Store, json!({ "store": "seen" })),
-            Ok(("seen".into(), json!({})))
-        );
-        assert_eq!(
-            read(
-                Capability::Connection,
-                json!({ "connection": "terminal", "device": { "ip": "x" } })
-            ),
+            read(Capability::Connection, json!({ "connection": "terminal", "device": { "ip": "x" } })),
             Ok(("terminal".into(), json!({ "device": { "ip": "x" } })))
         );
     }

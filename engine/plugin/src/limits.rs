@@ -78,11 +78,7 @@ struct Gauge {
 
 impl Gauge {
     fn new(most: usize) -> Self {
-        Self {
-            used: 0,
-            most,
-            last: 0,
-        }
+        Self { used: 0, most, last: 0 }
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {
@@ -112,11 +108,7 @@ impl Meter {
 
 impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if self.memory.grow(current, desired) {
-            Ok(true)
-        } else {
-            Err(Stop::Memory(self.memory.most).into())
-        }
+        if self.memory.grow(current, desired) { Ok(true) } else { Err(Stop::Memory(self.memory.most).into()) }
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
@@ -126,11 +118,7 @@ impl ResourceLimiter for Meter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if self.table.grow(current, desired) {
-            Ok(true)
-        } else {
-            Err(Stop::Table(self.table.most).into())
-        }
+        if self.table.grow(current, desired) { Ok(true) } else { Err(Stop::Table(self.table.most).into()) }
     }
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
@@ -157,10 +145,7 @@ mod tests {
 
     #[test]
     fn two_memories_share_one_limit() {
-        let mut meter = Meter::new(&Limits {
-            memory_bytes: 100,
-            ..Limits::default()
-        });
+        let mut meter = Meter::new(&Limits { memory_bytes: 100, ..Limits::default() });
         assert!(meter.memory_growing(0, 60, None).is_ok());
         assert!(meter.memory_growing(0, 60, None).is_err());
         assert!(meter.memory_growing(60, 100, None).is_ok());
@@ -169,10 +154,7 @@ mod tests {
 
     #[test]
     fn growth_that_failed_is_given_back() {
-        let mut meter = Meter::new(&Limits {
-            table_elements: 10,
-            ..Limits::default()
-        });
+        let mut meter = Meter::new(&Limits { table_elements: 10, ..Limits::default() });
         assert!(meter.table_growing(0, 10, Some(5)).is_ok());
         assert!(meter.table_grow_failed(Stop::Handles.into()).is_ok());
         assert!(meter.table_growing(0, 10, None).is_ok());

@@ -223,10 +223,7 @@ impl Host {
         path: &Path,
         expected_sha256: Option<&str>,
     ) -> Result<Plugin, LoadError> {
-        let read = |source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| LoadError::Read { path: path.to_owned(), source };
         let bytes = usize::try_from(std::fs::metadata(path).map_err(read)?.len()).unwrap_or(usize::MAX);
         self.check_size(bytes)?;
         self.load(name, &std::fs::read(path).map_err(read)?, expected_sha256)
@@ -243,10 +240,7 @@ impl Host {
         if let Some(expected) = expected_sha256
             && !expected.eq_ignore_ascii_case(&actual)
         {
-            return Err(LoadError::WrongSha256 {
-                expected: expected.to_owned(),
-                actual,
-            });
+            return Err(LoadError::WrongSha256 { expected: expected.to_owned(), actual });
         }
         if wasmparser::Parser::is_core_wasm(bytes) {
             return Err(LoadError::CoreModule);
@@ -257,57 +251,31 @@ impl Host {
         // Compiled before its WIT is read: wasmtime's validation bounds how deep types may nest.
         let component = self.compiled(bytes, &sha256).map_err(invalid)?;
         let contract = decode(bytes)?;
-        let template = self
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|error| LoadError::Link(error.into()))?;
+        let template =
+            self.linker.instantiate_pre(&component).map_err(|error| LoadError::Link(error.into()))?;
 
         let mut signature = contract.signature(name);
         docs::fill(&mut signature, bytes);
         let mut functions = BTreeMap::new();
         for (name, function) in contract.functions {
-            let interface = function
-                .interface
-                .as_deref()
-                .and_then(|id| component.get_export_index(None, id));
+            let interface = function.interface.as_deref().and_then(|id| component.get_export_index(None, id));
             let export = component
                 .get_export_index(interface.as_ref(), function.name.as_str())
                 .ok_or_else(|| LoadError::Undecodable(format!("`{name}` is not among its exports").into()))?;
-            functions.insert(
-                name,
-                Entry {
-                    export,
-                    params: function.params,
-                    result: function.result,
-                },
-            );
+            functions.insert(name, Entry { export, params: function.params, result: function.result });
         }
-        Ok(Plugin {
-            inner: Arc::new(Inner {
-                signature,
-                sha256: actual,
-                template,
-                functions,
-            }),
-        })
+        Ok(Plugin { inner: Arc::new(Inner { signature, sha256: actual, template, functions }) })
     }
 
     fn check_size(&self, bytes: usize) -> Result<(), LoadError> {
         let most = self.limits.component_bytes;
-        if bytes > most {
-            Err(LoadError::TooLarge { bytes, most })
-        } else {
-            Ok(())
-        }
+        if bytes > most { Err(LoadError::TooLarge { bytes, most }) } else { Ok(()) }
     }
 }
 
 fn invalid(error: wasmtime::Error) -> LoadError {
     // The engine runs without these, so its validation is what meets them first.
-    if error
-        .chain()
-        .any(|cause| cause.to_string().contains("component model async"))
-    {
+    if error.chain().any(|cause| cause.to_string().contains("component model async")) {
         return LoadError::Async;
     }
     LoadError::Invalid(error.into())

@@ -78,11 +78,7 @@ pub(crate) enum Stream {
 
 impl Speech {
     pub(crate) fn new(listener: Listener, most: usize) -> Self {
-        Self {
-            listener,
-            most,
-            said: Mutex::default(),
-        }
+        Self { listener, most, said: Mutex::default() }
     }
 
     /// Passes a line on, or counts it as dropped once the call has said too much.
@@ -114,11 +110,7 @@ impl Speech {
     }
 
     pub(crate) fn progress(&self, done: u64, total: Option<u64>, unit: &str) {
-        (self.listener)(Report::Progress {
-            done,
-            total,
-            unit: escape(unit, 40),
-        });
+        (self.listener)(Report::Progress { done, total, unit: escape(unit, 40) });
     }
 
     /// Takes bytes of a standard stream; whole lines become log lines.
@@ -155,10 +147,7 @@ impl Speech {
         }
         let dropped = self.said.lock().unwrap_or_else(PoisonError::into_inner).dropped;
         if dropped > 0 {
-            self.say(
-                Level::Warn,
-                format!("host:log-flood: {dropped} log lines were dropped"),
-            );
+            self.say(Level::Warn, format!("host:log-flood: {dropped} log lines were dropped"));
         }
     }
 

@@ -57,11 +57,7 @@ pub(crate) struct Name {
 
 impl Name {
     pub(crate) fn new(kebab: &str) -> Self {
-        Self {
-            kebab: kebab.to_owned(),
-            snake: kebab.replace('-', "_"),
-            folded: signature::fold_name(kebab),
-        }
+        Self { kebab: kebab.to_owned(), snake: kebab.replace('-', "_"), folded: signature::fold_name(kebab) }
     }
 }
 
@@ -105,10 +101,7 @@ impl Shape {
             Self::Result(ok, err) => [ok, err].into_iter().flatten().any(|inner| inner.lends()),
             Self::Tuple(inner) => inner.iter().any(Self::lends),
             Self::Record(_, fields) => fields.iter().any(|field| field.shape.lends()),
-            Self::Variant(_, cases) => cases
-                .iter()
-                .filter_map(|case| case.shape.as_ref())
-                .any(Self::lends),
+            Self::Variant(_, cases) => cases.iter().filter_map(|case| case.shape.as_ref()).any(Self::lends),
             _ => false,
         }
     }
@@ -120,11 +113,7 @@ impl Shape {
             Self::Bool => Type::Bool,
             Self::Int(int) => {
                 let (min, max) = int.bounds();
-                Type::Integer {
-                    name: int.name(),
-                    min,
-                    max,
-                }
+                Type::Integer { name: int.name(), min, max }
             }
             Self::F32 | Self::F64 => Type::Float,
             Self::Char => Type::Char,
@@ -158,14 +147,8 @@ impl Shape {
                     })
                     .collect(),
             },
-            Self::Enum(name, cases) => Type::Enum {
-                name: name.clone(),
-                cases: kebab(cases),
-            },
-            Self::Flags(name, flags) => Type::Flags {
-                name: name.clone(),
-                flags: kebab(flags),
-            },
+            Self::Enum(name, cases) => Type::Enum { name: name.clone(), cases: kebab(cases) },
+            Self::Flags(name, flags) => Type::Flags { name: name.clone(), flags: kebab(flags) },
             Self::Capability(capability) => Type::Capability(*capability),
         }
     }

@@ -50,9 +50,7 @@ impl Stop {
     }
 
     pub(crate) fn failure(self, effect: Effect) -> Failure {
-        Failure::new(self.kind(), self.to_string())
-            .with_code(self.code())
-            .with_effect(effect)
+        Failure::new(self.kind(), self.to_string()).with_code(self.code()).with_effect(effect)
     }
 }
 
@@ -67,48 +65,27 @@ pub(crate) fn failure_of_trap(error: &wasmtime::Error, effect: Effect) -> Failur
         return Stop::Handles.failure(effect);
     }
     let (code, message) = if let Some(Trap::StackOverflow) = error.downcast_ref() {
-        (
-            "host:stack-overflow",
-            "the plugin used up its stack (endless recursion?)".to_owned(),
-        )
+        ("host:stack-overflow", "the plugin used up its stack (endless recursion?)".to_owned())
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
-        (
-            "host:trap",
-            format!(
-                "the plugin trapped: {}",
-                trap.to_string().trim_start_matches("wasm trap: ")
-            ),
-        )
+        ("host:trap", format!("the plugin trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")))
     } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        (
-            "host:trap",
-            format!("the plugin ended itself with exit code {}", exit.0),
-        )
+        ("host:trap", format!("the plugin ended itself with exit code {}", exit.0))
     } else if says(error, "fuel allocated for hostcalls") {
         // wasmtime keeps this error's type to itself.
-        (
-            "host:fuel",
-            "the plugin handed over more data in one call than the limit allows".to_owned(),
-        )
+        ("host:fuel", "the plugin handed over more data in one call than the limit allows".to_owned())
     } else {
-        (
-            "host:trap",
-            escape(&format!("the plugin failed: {}", error.root_cause()), 2_000),
-        )
+        ("host:trap", escape(&format!("the plugin failed: {}", error.root_cause()), 2_000))
     };
-    let mut failure = Failure::new(Kind::Internal, message)
-        .with_code(code)
-        .with_effect(effect);
+    let mut failure = Failure::new(Kind::Internal, message).with_code(code).with_effect(effect);
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         let names: Vec<_> = backtrace
             .frames()
             .iter()
             .take(20)
             .map(|frame| {
-                frame.func_name().map_or_else(
-                    || format!("function {}", frame.func_index()),
-                    |name| escape(name, 200),
-                )
+                frame
+                    .func_name()
+                    .map_or_else(|| format!("function {}", frame.func_index()), |name| escape(name, 200))
             })
             .collect();
         failure = failure.with_details(json!({ "backtrace": names }));

@@ -38,10 +38,7 @@ impl Ticker {
         let thread = std::thread::Builder::new()
             .name("bascule-ticker".into())
             .spawn(move || of_thread.run(&engine))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     pub(crate) fn live(&self) -> Live {

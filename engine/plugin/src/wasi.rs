@@ -16,14 +16,8 @@ const MOST_RANDOM_BYTES: u64 = 64 * 1024;
 
 pub(crate) fn empty(speech: &Arc<Speech>) -> WasiCtx {
     WasiCtxBuilder::new()
-        .stdout(Output {
-            speech: speech.clone(),
-            stream: Stream::Out,
-        })
-        .stderr(Output {
-            speech: speech.clone(),
-            stream: Stream::Err,
-        })
+        .stdout(Output { speech: speech.clone(), stream: Stream::Out })
+        .stderr(Output { speech: speech.clone(), stream: Stream::Err })
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)

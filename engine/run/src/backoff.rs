@@ -53,7 +53,10 @@ mod tests {
         for attempt in 1..100 {
             let key = format!("key-{attempt}");
             let wait = jittered(FROM, TO, &key, attempt);
-            assert!(wait <= TO.min(FROM.saturating_mul(2_u32.saturating_pow(attempt - 1))), "{attempt}: {wait:?}");
+            assert!(
+                wait <= TO.min(FROM.saturating_mul(2_u32.saturating_pow(attempt - 1))),
+                "{attempt}: {wait:?}"
+            );
             assert_eq!(wait, jittered(FROM, TO, &key, attempt));
         }
     }

@@ -54,20 +54,52 @@ pub(crate) struct ItemEnd {
 
 impl End {
     pub(crate) fn fine(status: Status, output: Value) -> Self {
-        Self { status, output, failure: None, reason: None, items: None, made: Value::Null, inner: Vec::new() }
+        Self {
+            status,
+            output,
+            failure: None,
+            reason: None,
+            items: None,
+            made: Value::Null,
+            inner: Vec::new(),
+        }
     }
 
     pub(crate) fn bad(status: Status, failure: Failure) -> Self {
-        Self { status, output: Value::Null, failure: Some(failure), reason: None, items: None, made: Value::Null, inner: Vec::new() }
+        Self {
+            status,
+            output: Value::Null,
+            failure: Some(failure),
+            reason: None,
+            items: None,
+            made: Value::Null,
+            inner: Vec::new(),
+        }
     }
 
     pub(crate) fn skipped(reason: Option<String>) -> Self {
-        Self { status: Status::Skipped, output: Value::Null, failure: None, reason, items: None, made: Value::Null, inner: Vec::new() }
+        Self {
+            status: Status::Skipped,
+            output: Value::Null,
+            failure: None,
+            reason,
+            items: None,
+            made: Value::Null,
+            inner: Vec::new(),
+        }
     }
 
     /// Never begun.
     pub(crate) fn not_begun() -> Self {
-        Self { status: Status::Cancelled, output: Value::Null, failure: None, reason: None, items: None, made: Value::Null, inner: Vec::new() }
+        Self {
+            status: Status::Cancelled,
+            output: Value::Null,
+            failure: None,
+            reason: None,
+            items: None,
+            made: Value::Null,
+            inner: Vec::new(),
+        }
     }
 
     pub(crate) fn with_status(self, status: Status) -> Self {
@@ -136,7 +168,9 @@ impl<'w> Interpreter<'w> {
         let remembered = self.context.recall(&place).ended.is_some();
         let end = match (wanted, &step.for_each) {
             (Err(failure), _) => End::bad(Status::Failed, failure),
-            (Ok(false), _) => End::skipped(step.condition.as_ref().map(|c| format!("`if: {}` is false", c.source()))),
+            (Ok(false), _) => {
+                End::skipped(step.condition.as_ref().map(|c| format!("`if: {}` is false", c.source())))
+            }
             (Ok(true), Some(each)) => self.for_each(step, each, &place, around, grip).await?,
             (Ok(true), None) => {
                 if !remembered {
@@ -161,7 +195,9 @@ impl<'w> Interpreter<'w> {
         let ended = remembered.ended.as_ref();
         // A block that was begun is walked again: its steps have names, and may have to be undone.
         let walk_again = match &step.action {
-            Action::Block { steps, .. } => steps.iter().any(|inner| self.context.touched(&place.inner(&inner.id))),
+            Action::Block { steps, .. } => {
+                steps.iter().any(|inner| self.context.touched(&place.inner(&inner.id)))
+            }
             Action::Call(_) => false,
         };
         if let Some(ended) = ended.filter(|_| !walk_again) {
@@ -178,12 +214,9 @@ impl<'w> Interpreter<'w> {
             self.close(place, &end, None).await?;
             return Ok(end);
         }
-        match self.skip(step, place, &around.names) {
-            Ok(None) => {}
-            Ok(Some(end)) | Err(end) => {
-                self.close(place, &end, None).await?;
-                return Ok(end);
-            }
+        if let Some(end) = self.skip(step, place, &around.names) {
+            self.close(place, &end, None).await?;
+            return Ok(end);
         }
         match &step.action {
             Action::Call(call) => self.called(step, call, place, around, grip).await,
@@ -195,24 +228,23 @@ impl<'w> Interpreter<'w> {
         }
     }
 
-    /// `skip-if`: an end if it is not to be done (or if that cannot be told).
-    fn skip(&self, step: &Step, place: &Place, names: &Names) -> Result<Option<End>, End> {
-        let Some(skip) = &step.skip_if else { return Ok(None) };
+    /// `skip-if`: an end if it is not to be done, or if that cannot be told.
+    fn skip(&self, step: &Step, place: &Place, names: &Names) -> Option<End> {
+        let skip = step.skip_if.as_ref()?;
         let failed = |word: &str, source: Option<&str>, error: &_| {
-            End::bad(Status::Failed, evaluation_failed(place, word, source, error))
+            Some(End::bad(Status::Failed, evaluation_failed(place, word, source, error)))
         };
         let scope = names.scope();
-        if !skip.when.is_true(&scope).map_err(|error| failed("skip-if", Some(skip.when.source()), &error))? {
-            return Ok(None);
+        match skip.when.is_true(&scope) {
+            Ok(false) => return None,
+            Ok(true) => {}
+            Err(error) => return failed("skip-if", Some(skip.when.source()), &error),
         }
-        let reason = match &skip.reason {
-            None => format!("`skip-if: {}` is true", skip.when.source()),
-            Some(reason) => {
-                let value = reason.evaluate(&scope).map_err(|error| failed("skip-if.reason", None, &error))?;
-                names::as_text(&value)
-            }
-        };
-        Ok(Some(End::skipped(Some(reason))))
+        match skip.reason.as_ref().map(|reason| reason.evaluate(&scope)) {
+            None => Some(End::skipped(Some(format!("`skip-if: {}` is true", skip.when.source())))),
+            Some(Ok(reason)) => Some(End::skipped(Some(names::as_text(&reason)))),
+            Some(Err(error)) => failed("skip-if.reason", None, &error),
+        }
     }
 
     /// Notes the end of a place, unless it is remembered, and tells of it.

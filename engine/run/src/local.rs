@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::context::{Context, Intent, KeyGuard, OnLost, Slept, StepCall, StepEnd, Stop};
 use crate::invoke::{Invocation, Invoke, Listener, Report};
 use crate::journal::{
-    AttemptId, Batch, Claim, Entry, Journal, LogLine, MAX_ENTRY_BYTES, MAX_LINE_BYTES, Memory, OnceDone, Outcome,
-    PlaceMemory, RunId, Timed,
+    AttemptId, Batch, Claim, Entry, Journal, LogLine, MAX_ENTRY_BYTES, MAX_LINE_BYTES, Memory, OnceDone,
+    Outcome, PlaceMemory, RunId, Timed,
 };
 use crate::observe::{Event, Observer};
 use crate::place::Place;
@@ -128,7 +128,8 @@ impl LocalContext {
                         true => ("warn", format!("more than {MAX_LINES} lines: the rest is not kept")),
                         false => (level, cut(&message)),
                     };
-                    let line = LogLine { at: clock.now(), place: place.clone(), level: level.to_owned(), message };
+                    let line =
+                        LogLine { at: clock.now(), place: place.clone(), level: level.to_owned(), message };
                     lock(&notes).lines.push(line);
                 }
                 observer.event(run, &Event::Log { place: place.clone(), level, message });
@@ -141,8 +142,10 @@ impl LocalContext {
 
     async fn call(&self, invocation: Invocation, place: &Place) -> Outcome {
         let (timeout, cancel) = (invocation.timeout, invocation.cancel.clone());
-        let ended = AssertUnwindSafe(self.parts.invoke.invoke(invocation, self.listener(place))).catch_unwind();
-        let unknown = |kind, message: &str| Outcome::Failed(Failure::new(kind, message).with_effect(Effect::Unknown));
+        let ended =
+            AssertUnwindSafe(self.parts.invoke.invoke(invocation, self.listener(place))).catch_unwind();
+        let unknown =
+            |kind, message: &str| Outcome::Failed(Failure::new(kind, message).with_effect(Effect::Unknown));
         tokio::select! {
             biased;
             ended = ended => match ended {
@@ -361,7 +364,7 @@ impl Context for LocalContext {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
     use serde_json::{Map, json};
 
@@ -377,11 +380,16 @@ mod tests {
     impl Invoke for Chatty {
         async fn invoke(&self, invocation: Invocation, listener: Listener) -> Result<Value, Failure> {
             for number in 0..MAX_LINES + 10 {
-                let message = if number == 0 { "ü".repeat(MAX_LINE_BYTES) } else { format!("line {number}") };
+                let message =
+                    if number == 0 { "ü".repeat(MAX_LINE_BYTES) } else { format!("line {number}") };
                 listener(&invocation, Report::Log { level: "info", message });
             }
             listener(&invocation, Report::Progress { done: 1, total: None, unit: "people".to_owned() });
-            if invocation.function == "panics" { std::panic::panic_any("a fault of the host") } else { Ok(Value::Null) }
+            if invocation.function == "panics" {
+                std::panic::panic_any("a fault of the host")
+            } else {
+                Ok(Value::Null)
+            }
         }
     }
 

@@ -93,7 +93,8 @@ impl Place {
         let mut rest = escaped.as_bytes();
         while let [first, others @ ..] = rest {
             let hexadecimal = (*first == b'%').then(|| others.get(..2)).flatten();
-            let byte = hexadecimal.and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+            let byte =
+                hexadecimal.and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
             bytes.push(byte.unwrap_or(*first));
             rest = if byte.is_some() { &others[2..] } else { others };
         }

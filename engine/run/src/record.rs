@@ -155,7 +155,8 @@ impl RunRecord {
                 }
                 Entry::EventTaken { .. } => {}
                 entry => {
-                    let run_attempt = u32::try_from(record.reopened_at.len()).unwrap_or(u32::MAX).saturating_add(1);
+                    let run_attempt =
+                        u32::try_from(record.reopened_at.len()).unwrap_or(u32::MAX).saturating_add(1);
                     tree.add(at, run_attempt, entry);
                 }
             }
@@ -168,7 +169,11 @@ impl RunRecord {
     #[must_use]
     pub fn at(&self, place: &Place) -> Option<&StepRecord> {
         fn search<'r>(steps: &'r [StepRecord], place: &Place) -> Option<&'r StepRecord> {
-            steps.iter().find_map(|step| if step.place == *place { Some(step) } else { search(&step.inner, place) })
+            steps.iter().find_map(
+                |step| {
+                    if step.place == *place { Some(step) } else { search(&step.inner, place) }
+                },
+            )
         }
         search(&self.steps, place)
     }
@@ -215,7 +220,9 @@ impl Tree {
     }
 
     fn add(&mut self, at: Timestamp, run_attempt: u32, entry: Entry) {
-        let Some(place) = entry.place().cloned() else { return };
+        let Some(place) = entry.place().cloned() else {
+            return;
+        };
         if let Entry::ItemsListed { items, .. } = entry {
             self.at(at, &place);
             for item in items {
@@ -285,7 +292,9 @@ impl Tree {
         let mut steps = Vec::new();
         // A place comes after what it is inside of, so going backwards every record is complete when it is moved.
         for index in (0..slots.len()).rev() {
-            let Some(mut record) = slots[index].take() else { continue };
+            let Some(mut record) = slots[index].take() else {
+                continue;
+            };
             record.inner.reverse();
             let parent = record.place.parent().and_then(|parent| self.by_place.get(&parent).copied());
             match parent.and_then(|parent| slots[parent].as_mut()) {

@@ -307,12 +307,18 @@ impl Runner {
     ) -> Result<RunOutcome, Stop> {
         let run = header.id;
         if context.claim().crashes > MAX_CRASHES {
-            let message = format!("the process ended {MAX_CRASHES} times in a row while this run was being executed");
+            let message =
+                format!("the process ended {MAX_CRASHES} times in a row while this run was being executed");
             let failure = Failure::new(Kind::Internal, message)
                 .with_code("bascule:quarantined")
                 .with_effect(Effect::Unknown);
-            let outcome =
-                RunOutcome { run, status: Status::Interrupted, output: Value::Null, failure: Some(failure), steps: vec![] };
+            let outcome = RunOutcome {
+                run,
+                status: Status::Interrupted,
+                output: Value::Null,
+                failure: Some(failure),
+                steps: vec![],
+            };
             return end(context, outcome).await;
         }
         let memory = context.memory();

@@ -10,6 +10,7 @@ use bascule_run::journal::{Entry, Journal, MemoryJournal, SqliteJournal};
 use bascule_run::{RunId, RunOutcome, Status};
 use bascule_workflow::failure::{Effect, Failure, Kind};
 use bascule_workflow::plan::Workflow;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +20,8 @@ use crate::support::{Bench, Call, FastClock, World, begin};
 
 type Making = fn() -> (Arc<Workflow>, World);
 
-const GOLDEN: [(&str, Making); 5] = [
-    ("faces", faces),
-    ("rollback", rollback),
-    ("kept", kept),
-    ("doors", doors),
-    ("sites", sites),
-];
+const GOLDEN: [(&str, Making); 5] =
+    [("faces", faces), ("rollback", rollback), ("kept", kept), ("doors", doors), ("sites", sites)];
 
 fn argument(call: &Call, name: &str) -> String {
     match &call.with[name] {
@@ -47,7 +43,8 @@ fn faces() -> (Arc<Workflow>, World) {
             .verify(uses("isapi/find", face), "result.found", 10),
         call("note", "db/insert", json!({ "failed": "${{ steps.photo.counts.failed }}" })),
     ];
-    let output = template(json!({ "counts": "${{ steps.photo.counts }}", "items": "${{ steps.photo.items }}" }));
+    let output =
+        template(json!({ "counts": "${{ steps.photo.counts }}", "items": "${{ steps.photo.items }}" }));
     let workflow = Workflow { output: Some(output), ..workflow(steps) };
     let world = World::answering(|world, call| {
         let device = argument(call, "terminal");
@@ -77,9 +74,12 @@ fn faces() -> (Arc<Workflow>, World) {
 }
 
 fn person(id: &str, table: &str) -> bascule_workflow::plan::Step {
-    call(id, "hcp/add", json!({ "table": table })).undo(uses("hcp/delete", json!({
-        "table": table, "id": "${{ output.id if output is not none else 'unknown' }}",
-    })))
+    call(id, "hcp/add", json!({ "table": table })).undo(uses(
+        "hcp/delete",
+        json!({
+            "table": table, "id": "${{ output.id if output is not none else 'unknown' }}",
+        }),
+    ))
 }
 
 /// A world of tables for `hcp/add`, `hcp/delete`; deleting a card works at the second attempt.
@@ -104,15 +104,20 @@ fn tables(world: &World, call: &Call) -> std::result::Result<Value, Failure> {
 /// All or nothing, and it comes to nothing.
 fn rollback() -> (Arc<Workflow>, World) {
     let steps = vec![
-        all_or_nothing("entry", vec![
-            person("person", "person"),
-            person("cards", "card").for_each("['a', 'b']", "card", Some("${{ card }}"), 2),
-            call("permission", "hcp/add", json!({ "table": "permission" })),
-        ]),
+        all_or_nothing(
+            "entry",
+            vec![
+                person("person", "person"),
+                person("cards", "card").for_each("['a', 'b']", "card", Some("${{ card }}"), 2),
+                call("permission", "hcp/add", json!({ "table": "permission" })),
+            ],
+        ),
         call("never", "mail/send", json!({})),
     ];
-    let workflow =
-        Workflow { finally: vec![call("tell", "mail/send", json!({ "to": "${{ steps.entry.status }}" }))], ..workflow(steps) };
+    let workflow = Workflow {
+        finally: vec![call("tell", "mail/send", json!({ "to": "${{ steps.entry.status }}" }))],
+        ..workflow(steps)
+    };
     (Arc::new(workflow), World::answering(tables))
 }
 
@@ -143,19 +148,27 @@ fn doors() -> (Arc<Workflow>, World) {
 fn sites() -> (Arc<Workflow>, World) {
     let inner = vec![
         call("export", "nvr/start", json!({ "site": "${{ site.name }}" })),
-        call("ready", "nvr/state", json!({ "job": "${{ steps.export.output }}" }))
-            .poll("result.state == 'ready'", 5, 60),
+        call("ready", "nvr/state", json!({ "job": "${{ steps.export.output }}" })).poll(
+            "result.state == 'ready'",
+            5,
+            60,
+        ),
     ];
     let steps = vec![
         block("site", inner)
-            .for_each("[{'name': 'north', 'on': true}, {'name': 'south', 'on': false}]", "site", Some("${{ site.name }}"), 1)
+            .for_each(
+                "[{'name': 'north', 'on': true}, {'name': 'south', 'on': false}]",
+                "site",
+                Some("${{ site.name }}"),
+                1,
+            )
             .skip_if("not site.on", "switched off"),
     ];
     let workflow = Workflow { output: Some(template(json!("${{ steps.site.items }}"))), ..workflow(steps) };
     let world = World::answering(|world, call| match call.function.as_str() {
         "nvr/start" => {
             if world.stored("begun").is_none() {
-                world.store("begun", u64::try_from(world.now().as_secs()).unwrap_or(0));
+                world.store("begun", world.now().as_secs());
             }
             Ok(json!("job-1"))
         }
@@ -179,7 +192,10 @@ struct Result {
 }
 
 async fn result(bench: &Bench, outcome: RunOutcome) -> Result {
-    fn collect(steps: &[bascule_run::record::StepRecord], places: &mut BTreeMap<String, (Option<Status>, Value)>) {
+    fn collect(
+        steps: &[bascule_run::record::StepRecord],
+        places: &mut BTreeMap<String, (Option<Status>, Value)>,
+    ) {
         for step in steps {
             places.insert(step.place.to_string(), (step.status, step.output.clone()));
             collect(&step.inner, places);
@@ -287,7 +303,11 @@ struct Tortured {
 }
 
 /// Runs a golden workflow, with the process dying at the given points, one after the other.
-async fn tortured(store: &mut impl Restart, making: Making, points: &[u64]) -> Tortured {
+async fn tortured(
+    store: &mut impl Restart,
+    making: impl FnOnce() -> (Arc<Workflow>, World),
+    points: &[u64],
+) -> Tortured {
     let clock = store.clock();
     let (workflow, world) = making();
     let fault = world.fault.clone();
@@ -304,7 +324,10 @@ async fn tortured(store: &mut impl Restart, making: Making, points: &[u64]) -> T
         fault.disarm();
         // What a process does must not repeat anything that was known to be done before it.
         for call in &world.calls()[before..] {
-            assert!(!done.contains(&(call.key.clone(), call.attempt)), "{call:?} was finished, points {points:?}");
+            assert!(
+                !done.contains(&(call.key.clone(), call.attempt)),
+                "{call:?} was finished, points {points:?}"
+            );
         }
         done = finished(&*bench.journal, run).await;
         before = world.calls().len();
@@ -542,4 +565,90 @@ async fn a_run_that_was_cancelled_stays_cancelled_when_the_process_dies() {
         }
     }
     assert!(reached > 8, "{reached}");
+}
+
+/// How one item of a random run behaves, as YAML says it and as the device answers.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    /// Fails so many attempts before it works.
+    failures: u32,
+    /// Then, or at once, it fails for good.
+    refused: bool,
+    /// The failures leave it open what was done.
+    unknown: bool,
+}
+
+/// Random items, in a plain `for-each` or in an all-or-nothing block, over the world that they describe.
+fn random(items: &[Item], parallel: u32, undone: bool, verified: bool) -> (Arc<Workflow>, World) {
+    let list = json!((0..items.len()).collect::<Vec<_>>());
+    let mut each = call("all", "p/add", json!("${{ n }}"))
+        .for_each("steps.list.output", "n", Some("item ${{ n }}"), parallel)
+        .keep_going()
+        .retry(3, &["busy"])
+        .undo(uses("p/remove", json!("${{ n }}")));
+    if verified {
+        each = each.verify(uses("p/find", json!("${{ n }}")), "result", 5);
+    }
+    let body = if undone { all_or_nothing("block", vec![each]) } else { each };
+    let steps = vec![call("list", "p/list", list), body];
+    let workflow = Workflow { finally: vec![call("tidy", "p/list", json!(0))], ..workflow(steps) };
+    let items = items.to_vec();
+    let world = World::answering(move |world, call| {
+        let name = call.with.to_string();
+        let item = call.with.as_u64().and_then(|n| items.get(usize::try_from(n).unwrap()));
+        match (call.function.as_str(), item) {
+            ("p/add", Some(item)) if call.attempt <= item.failures => {
+                let effect = if item.unknown { Effect::Unknown } else { Effect::None };
+                Err(Failure::new(Kind::Busy, "busy").with_effect(effect))
+            }
+            ("p/add", Some(item)) if item.refused => Err(Failure::new(Kind::Refused, "no")),
+            ("p/add", _) => {
+                world.store(name, "there");
+                Ok(call.with.clone())
+            }
+            ("p/remove", _) => {
+                world.store(name, "gone");
+                Ok(Value::Null)
+            }
+            ("p/find", _) => Ok(json!(world.stored(&name).is_some())),
+            _ => Ok(call.with.clone()),
+        }
+    });
+    (Arc::new(workflow), world)
+}
+
+fn any_item() -> impl Strategy<Value = Item> {
+    (0_u32..4, prop::bool::weighted(0.2), any::<bool>()).prop_map(|(failures, refused, unknown)| Item {
+        failures,
+        refused,
+        unknown,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_random_run_that_dies_at_random_points_comes_to_the_same_end(
+        items in prop::collection::vec(any_item(), 0..7),
+        parallel in 1_u32..4,
+        undone in any::<bool>(),
+        verified in any::<bool>(),
+        points in prop::collection::vec(1_u64..30, 1..3),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let making = || random(&items, parallel, undone, verified);
+            let expected = tortured(&mut InMemory(MemoryJournal::new()), making, &[]).await;
+            let got = tortured(&mut InMemory(MemoryJournal::new()), making, &points).await;
+            judge("random", &points, &expected.result, &got);
+            let refused = items.iter().any(|item| item.refused || item.failures > 2);
+            let bad = if undone { Status::RolledBack } else { Status::Failed };
+            assert_eq!(got.result.status, if refused { bad } else { Status::Succeeded });
+            if undone && refused {
+                let left = got.result.world.values().filter(|state| **state == "there").count();
+                assert_eq!(left, 0, "something was left behind");
+            }
+        });
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bascule_database::Database;
 use bascule_run::clock::later;
 use bascule_run::journal::{
-    AttemptId, Batch, Entry, Filter, Item, Journal, JournalError, LogLine, MAX_ENTRY_BYTES, MemoryJournal, NewRun,
-    Outcome, Revision, Role, SqliteJournal, Timed, Verdict,
+    AttemptId, Batch, Entry, Filter, Item, Journal, JournalError, LogLine, MAX_ENTRY_BYTES, MemoryJournal,
+    NewRun, Outcome, Revision, Role, SqliteJournal, Timed, Verdict,
 };
 use bascule_run::{Counts, Place, RunId, Status};
 use bascule_workflow::failure::{Effect, Failure, Kind};
@@ -132,14 +132,19 @@ async fn a_large_value_is_kept_apart_and_read_back_whole() {
         let run = create(&**journal, 0, None).await;
         let claim = journal.claim(run, "me", at(0), at(60)).await.unwrap();
         let id = AttemptId { role: Role::Call, look: 1, attempt: 1 };
-        let entry = Entry::AttemptEnded { place: Place::step("a"), id, outcome: Outcome::Done(large.clone()) };
+        let entry =
+            Entry::AttemptEnded { place: Place::step("a"), id, outcome: Outcome::Done(large.clone()) };
         journal.append(&claim, batch(vec![entry.clone(), entry.clone()])).await.unwrap();
         assert_eq!(journal.read(run).await.unwrap()[2].entry, entry);
     }
-    let (apart,): (i64,) =
-        sqlx::query_as("SELECT count(*) FROM journal_value").fetch_one(both.database.readers()).await.unwrap();
-    let (longest,): (i64,) =
-        sqlx::query_as("SELECT max(length(body)) FROM journal_entry").fetch_one(both.database.readers()).await.unwrap();
+    let (apart,): (i64,) = sqlx::query_as("SELECT count(*) FROM journal_value")
+        .fetch_one(both.database.readers())
+        .await
+        .unwrap();
+    let (longest,): (i64,) = sqlx::query_as("SELECT max(length(body)) FROM journal_entry")
+        .fetch_one(both.database.readers())
+        .await
+        .unwrap();
     assert_eq!(apart, 1);
     assert!(longest < 1000);
 }
@@ -150,18 +155,26 @@ async fn a_claim_is_held_until_its_end_and_then_taken_over_with_a_fence() {
         let run = create(&*journal, 0, None).await;
         let first = journal.claim(run, "one", at(0), at(60)).await.unwrap();
         let held = journal.claim(run, "two", at(59), at(120)).await;
-        assert!(matches!(held, Err(JournalError::Held { owner, until, .. }) if owner == "one" && until == at(60)));
+        assert!(
+            matches!(held, Err(JournalError::Held { owner, until, .. }) if owner == "one" && until == at(60))
+        );
         journal.renew(&first, at(90)).await.unwrap();
         assert!(journal.claim(run, "two", at(61), at(120)).await.is_err());
         let second = journal.claim(run, "two", at(90), at(120)).await.unwrap();
         assert!(second.epoch > first.epoch);
-        assert!(matches!(journal.append(&first, batch(vec![Entry::CancelAsked])).await, Err(JournalError::Fenced(_))));
+        assert!(matches!(
+            journal.append(&first, batch(vec![Entry::CancelAsked])).await,
+            Err(JournalError::Fenced(_))
+        ));
         assert!(matches!(journal.renew(&first, at(300)).await, Err(JournalError::Fenced(_))));
         assert!(matches!(journal.release(&first).await, Err(JournalError::Fenced(_))));
         journal.append(&second, batch(vec![Entry::CancelAsked])).await.unwrap();
         assert_eq!(journal.read(run).await.unwrap().len(), 2);
         journal.release(&second).await.unwrap();
-        assert!(matches!(journal.append(&second, batch(vec![Entry::CancelAsked])).await, Err(JournalError::Fenced(_))));
+        assert!(matches!(
+            journal.append(&second, batch(vec![Entry::CancelAsked])).await,
+            Err(JournalError::Fenced(_))
+        ));
         journal.claim(run, "one", at(91), at(120)).await.unwrap();
     }
 }
@@ -262,7 +275,8 @@ async fn runs_are_listed_by_workflow_status_and_number() {
         let claim = journal.claim(runs[1], "me", at(0), at(60)).await.unwrap();
         journal.append(&claim, batch(vec![ended(Status::Failed)])).await.unwrap();
         journal.claim(runs[3], "me", at(0), at(60)).await.unwrap();
-        let ids = |runs: Vec<bascule_run::journal::RunHeader>| runs.iter().map(|run| run.id).collect::<Vec<_>>();
+        let ids =
+            |runs: Vec<bascule_run::journal::RunHeader>| runs.iter().map(|run| run.id).collect::<Vec<_>>();
         let newest = Filter { limit: Some(2), ..Filter::default() };
         assert_eq!(ids(journal.runs(&newest).await.unwrap()), [runs[4], runs[3]]);
         let bad = Filter { statuses: vec![Status::Failed, Status::Running], ..Filter::default() };

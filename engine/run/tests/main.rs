@@ -1,8 +1,13 @@
 //! The executor and both journals, black box: workflows are built as `check` would build them, plugins are doubles.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 mod crash;
+mod executing;
 mod journals;
 mod running;
 mod spec;
+mod undoing;
+mod written;

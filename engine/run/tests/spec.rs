@@ -11,15 +11,11 @@ use bascule_workflow::plan::{Selector, Step, Workflow};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::worlds::echo;
 use crate::support::write::{Keywords, all_or_nothing, call, fails, shared, uses, with_output, workflow};
 use crate::support::{Bench, World};
 
-fn echo() -> World {
-    World::answering(|_, call| Ok(call.with.clone()))
-}
-
-/// Executes until the process dies at the n-th thing it does from the moment that `function` is called; the claim
-/// is free afterwards.
+/// Executes until the process dies at the armed point; the claim is free afterwards.
 async fn dies_during(bench: &Bench, journal: &MemoryJournal, run: RunId, workflow: &Arc<Workflow>) {
     let runner = bench.another_runner();
     tokio::select! {
@@ -46,7 +42,8 @@ async fn fails_with(steps: Vec<Step>) -> Failure {
 #[tokio::test(start_paused = true)]
 async fn spec_01_an_undefined_name_is_an_error_when_it_is_evaluated() {
     for source in ["inputs.nane", "steps.nobody.output", "nobody", "inputs.name.first", "inputs.list[3]"] {
-        let failure = fails_with(vec![call("one", "p/f", json!({ "v": format!("${{{{ {source} }}}}") }))]).await;
+        let failure =
+            fails_with(vec![call("one", "p/f", json!({ "v": format!("${{{{ {source} }}}}") }))]).await;
         assert_eq!((failure.kind, failure.effect), (Kind::InvalidInput, Effect::None), "{source}");
         assert!(failure.message.starts_with("`one`, with: v: "), "{}", failure.message);
     }
@@ -73,7 +70,8 @@ async fn spec_02_exactly_one_expression_keeps_its_type_and_mixed_text_is_text() 
 #[tokio::test(start_paused = true)]
 async fn spec_02_a_list_or_map_inside_text_is_an_error() {
     for value in ["inputs.list", "inputs", "inputs.none"] {
-        let failure = fails_with(vec![call("one", "p/f", json!({ "v": format!("id-${{{{ {value} }}}}") }))]).await;
+        let failure =
+            fails_with(vec![call("one", "p/f", json!({ "v": format!("id-${{{{ {value} }}}}") }))]).await;
         assert_eq!(failure.kind, Kind::InvalidInput, "{value}");
     }
 }
@@ -105,8 +103,10 @@ async fn spec_04_the_intent_is_in_the_journal_when_the_call_is_made_and_the_resu
         let seen = seen.clone();
         Box::pin(async move {
             let entries = seen.read(invocation.run.parse().unwrap()).await.unwrap();
-            let started = entries.iter().filter(|timed| matches!(timed.entry, Entry::AttemptStarted { .. })).count();
-            let ended = entries.iter().filter(|timed| matches!(timed.entry, Entry::AttemptEnded { .. })).count();
+            let started =
+                entries.iter().filter(|timed| matches!(timed.entry, Entry::AttemptStarted { .. })).count();
+            let ended =
+                entries.iter().filter(|timed| matches!(timed.entry, Entry::AttemptEnded { .. })).count();
             let last = entries.iter().rev().find_map(|timed| match &timed.entry {
                 Entry::AttemptStarted { place, key, .. } => Some((place.to_string(), key.clone())),
                 _ => None,
@@ -149,7 +149,10 @@ async fn spec_04_a_recorded_result_is_reused_and_a_lost_one_is_called_again_with
     // Points: before and after each call. The fourth is after the second call, before its result is recorded.
     bench.world.fault.arm(4);
     dies_during(&bench, &journal, run, &workflow).await;
-    assert_eq!(bench.runner.resume(run, workflow, CancellationToken::new()).await.unwrap().status, Status::Succeeded);
+    assert_eq!(
+        bench.runner.resume(run, workflow, CancellationToken::new()).await.unwrap().status,
+        Status::Succeeded
+    );
     let calls = bench.world.calls();
     assert_eq!(calls.iter().map(|call| call.step.as_str()).collect::<Vec<_>>(), ["one", "two", "two"]);
     assert_eq!((&calls[1].key, calls[1].attempt), (&calls[2].key, calls[2].attempt));
@@ -207,10 +210,15 @@ async fn spec_04_verify_decides_on_a_lost_call_that_may_not_be_repeated() {
     for (look, opened, status) in cases {
         let world = World::answering({
             let look = look.clone();
-            move |_, call| if call.function == "p/state" { look.clone() } else { Ok(Value::Null) }
+            move |_, call| {
+                if call.function == "p/state" { look.clone() } else { Ok(Value::Null) }
+            }
         });
-        let door =
-            call("door", "p/open", json!({})).never_repeat().verify(uses("p/state", json!({})), "result.open", 3);
+        let door = call("door", "p/open", json!({})).never_repeat().verify(
+            uses("p/state", json!({})),
+            "result.open",
+            3,
+        );
         let (bench, _, outcome) = lost_door(door, world).await;
         let calls = bench.world.calls();
         let doors: Vec<_> = calls.iter().filter(|call| call.function == "p/open").collect();
@@ -233,7 +241,8 @@ async fn spec_04_every_crash_gets_a_second_look_of_its_own() {
         _ => Ok(json!({ "open": world.stored("open").is_some() })),
     });
     let (bench, journal) = bench(world);
-    let door = call("door", "p/open", json!({})).never_repeat().verify(uses("p/state", json!({})), "result.open", 1);
+    let door =
+        call("door", "p/open", json!({})).never_repeat().verify(uses("p/state", json!({})), "result.open", 1);
     let workflow = shared(vec![door]);
     let run = bench.start(&workflow, json!({})).await;
     bench.world.fault.arm(2);
@@ -262,7 +271,9 @@ async fn spec_04_a_lost_call_is_not_skipped_because_another_run_has_done_its_onc
 #[tokio::test(start_paused = true)]
 async fn spec_05_waiting_for_a_retry_holds_no_slot() {
     let world = World::answering(|_, call| match call.step.as_str() {
-        "all[0]" if call.attempt == 1 => Err(Failure::new(Kind::Busy, "later").with_retry_after(Duration::from_secs(60))),
+        "all[0]" if call.attempt == 1 => {
+            Err(Failure::new(Kind::Busy, "later").with_retry_after(Duration::from_secs(60)))
+        }
         _ => Ok(Value::Null),
     });
     let bench = Bench::new(world);
@@ -276,7 +287,9 @@ async fn spec_05_waiting_for_a_retry_holds_no_slot() {
 #[tokio::test(start_paused = true)]
 async fn spec_05_a_step_inside_a_block_gives_the_block_s_slot_back_too() {
     let world = World::answering(|_, call| match call.step.as_str() {
-        "site[0]/door" if call.attempt == 1 => Err(Failure::new(Kind::Busy, "later").with_retry_after(Duration::from_secs(60))),
+        "site[0]/door" if call.attempt == 1 => {
+            Err(Failure::new(Kind::Busy, "later").with_retry_after(Duration::from_secs(60)))
+        }
         _ => Ok(Value::Null),
     });
     let bench = Bench::new(world);
@@ -324,7 +337,8 @@ async fn spec_06_a_rerun_does_only_what_failed_and_keeps_earlier_outputs() {
             .retry(2, &["offline"]),
         call("sum", "p/sum", json!("${{ steps.all.counts.succeeded }}")).if_("steps.all.counts.failed == 0"),
     ];
-    let workflow = with_output(steps, json!({ "attempt": "${{ run.attempt }}", "all": "${{ steps.all.output }}" }));
+    let workflow =
+        with_output(steps, json!({ "attempt": "${{ run.attempt }}", "all": "${{ steps.all.output }}" }));
     let first = bench.run(&workflow).await;
     assert_eq!((first.status, bench.world.calls().len()), (Status::Failed, 5));
     bench.world.store("mended", true);
@@ -341,15 +355,22 @@ async fn spec_06_a_rerun_does_only_what_failed_and_keeps_earlier_outputs() {
     assert_eq!(steps, ["all[b]", "sum"]);
     assert_eq!((calls[5].attempt, calls[6].with.clone()), (1, json!(3)));
     let record = bench.record(first.run).await;
-    let attempts: Vec<_> = record.at(&Place::step("all").item("b")).unwrap().attempts.iter().map(|a| a.run_attempt).collect();
+    let attempts: Vec<_> =
+        record.at(&Place::step("all").item("b")).unwrap().attempts.iter().map(|a| a.run_attempt).collect();
     assert_eq!(attempts, [1, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn spec_06_a_rerun_goes_by_the_text_of_the_beginning_unless_the_latest_is_asked_for() {
-    let bench = Bench::new(World::answering(|_, call| if call.with == "old" { fails(Kind::Refused) } else { Ok(Value::Null) }));
+    let bench =
+        Bench::new(World::answering(
+            |_, call| {
+                if call.with == "old" { fails(Kind::Refused) } else { Ok(Value::Null) }
+            },
+        ));
     let old = workflow(vec![call("one", "p/f", json!("old"))]);
-    let new = Arc::new(Workflow { digest: "d2".to_owned(), ..workflow(vec![call("one", "p/f", json!("new"))]) });
+    let new =
+        Arc::new(Workflow { digest: "d2".to_owned(), ..workflow(vec![call("one", "p/f", json!("new"))]) });
     let run = bench.run(&Arc::new(old)).await.run;
     let never = CancellationToken::new();
     let refused = bench.runner.rerun(run, Arc::clone(&new), Basis::AsBegun, never.clone()).await;
@@ -361,8 +382,14 @@ async fn spec_06_a_rerun_goes_by_the_text_of_the_beginning_unless_the_latest_is_
 
 #[tokio::test(start_paused = true)]
 async fn spec_06_with_the_latest_text_a_failed_list_is_evaluated_again_and_items_are_known_by_their_keys() {
-    let bench = Bench::new(World::answering(|_, call| if call.with == "bad" { fails(Kind::Refused) } else { Ok(Value::Null) }));
-    let all = |list: &str| vec![call("all", "p/f", json!("${{ n }}")).for_each(list, "n", Some("${{ n }}"), 1)];
+    let bench =
+        Bench::new(World::answering(
+            |_, call| {
+                if call.with == "bad" { fails(Kind::Refused) } else { Ok(Value::Null) }
+            },
+        ));
+    let all =
+        |list: &str| vec![call("all", "p/f", json!("${{ n }}")).for_each(list, "n", Some("${{ n }}"), 1)];
     let run = bench.run(&shared(all("['a', 'bad', 'c']"))).await.run;
     let mended = Workflow { digest: "d2".to_owned(), ..workflow(all("['c', 'a', 'good']")) };
     let outcome =
@@ -374,7 +401,8 @@ async fn spec_06_with_the_latest_text_a_failed_list_is_evaluated_again_and_items
 #[tokio::test(start_paused = true)]
 async fn spec_06_a_call_of_unknown_effect_keeps_its_key_and_one_without_effect_gets_a_new_one() {
     for (effect, same) in [(Effect::Unknown, true), (Effect::None, false)] {
-        let world = World::answering(move |_, _| Err(Failure::new(Kind::Timeout, "late").with_effect(effect)));
+        let world =
+            World::answering(move |_, _| Err(Failure::new(Kind::Timeout, "late").with_effect(effect)));
         let bench = Bench::new(world);
         let workflow = shared(vec![call("one", "p/f", json!({}))]);
         let run = bench.run(&workflow).await.run;
@@ -401,9 +429,18 @@ async fn spec_07_only_what_this_run_began_is_undone() {
     ];
     let outcome = bench.run(&shared(vec![all_or_nothing("all", steps)])).await;
     assert_eq!(outcome.status, Status::RolledBack);
-    let deleted: Vec<_> =
-        bench.world.calls().into_iter().filter(|call| call.function == "p/delete").map(|call| call.with).collect();
-    assert_eq!(deleted, [json!({ "id": "made" })], "`bad` failed without effect, the others were never begun");
+    let deleted: Vec<_> = bench
+        .world
+        .calls()
+        .into_iter()
+        .filter(|call| call.function == "p/delete")
+        .map(|call| call.with)
+        .collect();
+    assert_eq!(
+        deleted,
+        [json!({ "id": "made" })],
+        "`bad` failed without effect, the others were never begun"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -411,7 +448,8 @@ async fn spec_07_undo_is_registered_before_the_step_is_called() {
     let bench = Bench::new(echo());
     let step = call("x", "p/add", json!({})).undo(uses("p/delete", json!({})));
     let run = bench.run(&shared(vec![all_or_nothing("all", vec![step])])).await.run;
-    let kinds: Vec<_> = bench.journal.read(run).await.unwrap().iter().map(|timed| timed.entry.kind()).collect();
+    let kinds: Vec<_> =
+        bench.journal.read(run).await.unwrap().iter().map(|timed| timed.entry.kind()).collect();
     assert_eq!(kinds[..4], ["created", "undo-registered", "attempt-started", "attempt-ended"]);
 }
 
@@ -431,7 +469,9 @@ async fn spec_07_an_earlier_attempt_that_may_have_worked_is_undone_though_the_la
 
 #[tokio::test(start_paused = true)]
 async fn spec_07_what_was_made_before_a_failed_verification_is_undone_with_its_output() {
-    let world = World::answering(|_, call| Ok(if call.function == "p/add" { json!({ "id": 7 }) } else { json!(false) }));
+    let world = World::answering(|_, call| {
+        Ok(if call.function == "p/add" { json!({ "id": 7 }) } else { json!(false) })
+    });
     let bench = Bench::new(world);
     let step = call("x", "p/add", json!({}))
         .verify(uses("p/find", json!({})), "result", 1)
@@ -442,10 +482,19 @@ async fn spec_07_what_was_made_before_a_failed_verification_is_undone_with_its_o
 
 #[tokio::test(start_paused = true)]
 async fn spec_07_steps_that_ended_before_a_crash_are_known_and_undone_after_it() {
-    let world = World::answering(|_, call| if call.step == "all/bad" { fails(Kind::Refused) } else { Ok(call.with.clone()) });
+    let world =
+        World::answering(
+            |_, call| {
+                if call.step == "all/bad" { fails(Kind::Refused) } else { Ok(call.with.clone()) }
+            },
+        );
     let (bench, journal) = bench(world);
-    let inner = crate::support::write::block("inner", vec![call("x", "p/add", json!("x")).undo(uses("p/delete", json!("${{ output }}")))]);
-    let steps = vec![inner, call("use", "p/use", json!("${{ steps.x.output }}")), call("bad", "p/f", json!({}))];
+    let inner = crate::support::write::block(
+        "inner",
+        vec![call("x", "p/add", json!("x")).undo(uses("p/delete", json!("${{ output }}")))],
+    );
+    let steps =
+        vec![inner, call("use", "p/use", json!("${{ steps.x.output }}")), call("bad", "p/f", json!({}))];
     let workflow = shared(vec![all_or_nothing("all", steps)]);
     let run = bench.start(&workflow, json!({})).await;
     // In the call of `bad`.
@@ -489,7 +538,8 @@ async fn spec_07_what_is_not_there_any_more_counts_as_undone() {
 async fn spec_08_any_does_not_mean_unauthorized_locked_out_or_cancelled() {
     for kind in Kind::ALL {
         let bench = Bench::new(World::answering(move |_, _| fails(kind)));
-        let step = call("one", "p/f", json!({})).retry(3, &["any"]).catch(&["any"], None, Some(json!("caught")));
+        let step =
+            call("one", "p/f", json!({})).retry(3, &["any"]).catch(&["any"], None, Some(json!("caught")));
         let outcome = bench.run(&shared(vec![step])).await;
         let named = matches!(kind, Kind::Unauthorized | Kind::LockedOut | Kind::Cancelled);
         let expected = if named { (Status::Failed, 1) } else { (Status::Recovered, 3) };

@@ -10,7 +10,10 @@ mod capabilities;
 mod expressions;
 mod fields;
 mod inputs;
+mod names;
 mod outcomes;
+mod references;
+mod schedules;
 mod scope;
 mod steps;
 mod triggers;
@@ -86,9 +89,7 @@ pub fn check(
 /// `workflows/update-photo.yaml` -> `update-photo`
 fn stem(file: &str) -> &str {
     let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
-    name.strip_suffix(".yaml")
-        .or_else(|| name.strip_suffix(".yml"))
-        .unwrap_or(name)
+    name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name)
 }
 
 /// What is known while a file is checked.
@@ -119,9 +120,7 @@ impl<'a> Checker<'a> {
         }
         let fields = self.map(root, "a workflow", &KEYS)?;
         let name = fields.get("name").and_then(|node| self.text_of(node, "name"));
-        let description = fields
-            .get("description")
-            .and_then(|node| self.text_of(node, "description"));
+        let description = fields.get("description").and_then(|node| self.text_of(node, "description"));
         if let Some(node) = fields.get("inputs") {
             self.inputs = self.input_declarations(node);
         }
@@ -153,10 +152,7 @@ impl<'a> Checker<'a> {
             Some(node) => self.step_list(node, "finally", &mut scope, &steps::Surroundings::top("finally.")),
             None => Vec::new(),
         };
-        let triggers = fields
-            .get("triggers")
-            .map(|node| self.trigger_list(node))
-            .unwrap_or_default();
+        let triggers = fields.get("triggers").map(|node| self.trigger_list(node)).unwrap_or_default();
         let mut of = |capability: Capability| self.names.remove(capability.name()).unwrap_or_default();
         Some(Workflow {
             id: id.to_owned(),

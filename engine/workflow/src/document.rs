@@ -39,12 +39,7 @@ pub struct Limits {
 }
 
 /// 256 KiB, 20,000 values, 32 levels, 200 aliases.
-pub const LIMITS: Limits = Limits {
-    bytes: 256 * 1024,
-    nodes: 20_000,
-    depth: 32,
-    aliases: 200,
-};
+pub const LIMITS: Limits = Limits { bytes: 256 * 1024, nodes: 20_000, depth: 32, aliases: 200 };
 
 /// A place in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -187,9 +182,7 @@ impl Node {
             Data::Scalar(scalar) => scalar.value.clone(),
             Data::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Data::Map(entries) => {
-                let entries = entries
-                    .iter()
-                    .map(|entry| (entry.key.text.clone(), entry.value.to_json()));
+                let entries = entries.iter().map(|entry| (entry.key.text.clone(), entry.value.to_json()));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -224,11 +217,7 @@ impl Node {
 pub(crate) fn shorten(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     let cut: String = line.chars().take(40).collect();
-    if cut.len() < text.trim().len() {
-        format!("{cut}...")
-    } else {
-        cut
-    }
+    if cut.len() < text.trim().len() { format!("{cut}...") } else { cut }
 }
 
 #[cfg(test)]

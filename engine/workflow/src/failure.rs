@@ -132,7 +132,14 @@ pub struct Failure {
 impl Failure {
     /// A failure that changed nothing outside.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, code: None, message: message.into(), effect: Effect::None, retry_after: None, details: None }
+        Self {
+            kind,
+            code: None,
+            message: message.into(),
+            effect: Effect::None,
+            retry_after: None,
+            details: None,
+        }
     }
 
     /// The same failure with another effect.

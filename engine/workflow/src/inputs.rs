@@ -80,11 +80,7 @@ impl Workflow {
                     .or_else(|| Some("the workflow declares no inputs".to_owned())),
             });
         }
-        if problems.is_empty() {
-            Ok(accepted)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(accepted) } else { Err(problems) }
     }
 }
 
@@ -109,9 +105,7 @@ impl Input {
 
 /// A pattern that must match the whole text.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    let config = Regex::config()
-        .nfa_size_limit(Some(PATTERN_BYTES))
-        .onepass_size_limit(Some(PATTERN_BYTES));
+    let config = Regex::config().nfa_size_limit(Some(PATTERN_BYTES)).onepass_size_limit(Some(PATTERN_BYTES));
     let anchored = |pattern: &str| Regex::builder().configure(config.clone()).build(pattern);
     // By itself first: `a)(b` must not become valid by the brackets around it.
     anchored(pattern).map_err(|error| reason(&error))?;
@@ -159,21 +153,14 @@ fn describe(value: &Value) -> String {
 }
 
 fn convert(ty: &InputType, value: &Value) -> Result<Value, Refusal> {
-    let refused = || {
-        Err((
-            format!("expected {}, got {}", type_name(ty), describe(value)),
-            None,
-        ))
-    };
+    let refused = || Err((format!("expected {}, got {}", type_name(ty), describe(value)), None));
     let text = value.as_str();
     let converted = match ty {
         InputType::String => text.map(Value::from),
         InputType::Integer => integer(value).map(Value::Number),
         InputType::Number => match value {
             Value::Number(number) => Some(Value::Number(number.clone())),
-            _ => text
-                .and_then(|text| integer(value).or_else(|| number(text)))
-                .map(Value::Number),
+            _ => text.and_then(|text| integer(value).or_else(|| number(text))).map(Value::Number),
         },
         InputType::Boolean => match (value, text) {
             (Value::Bool(value), _) => Some(Value::Bool(*value)),
@@ -186,17 +173,11 @@ fn convert(ty: &InputType, value: &Value) -> Result<Value, Refusal> {
             .and_then(|text| uuid::Uuid::try_parse(text).ok())
             .map(|uuid| Value::from(uuid.hyphenated().to_string())),
         InputType::Date => text
-            .filter(|text| {
-                text.parse::<jiff::civil::Date>()
-                    .is_ok_and(|date| date.to_string() == *text)
-            })
+            .filter(|text| text.parse::<jiff::civil::Date>().is_ok_and(|date| date.to_string() == *text))
             .map(Value::from),
         InputType::DateTime => text.filter(|text| is_instant(text)).map(Value::from),
         InputType::Duration => match value {
-            Value::Number(number) => number
-                .as_f64()
-                .filter(|seconds| *seconds >= 0.0)
-                .map(|_| value.clone()),
+            Value::Number(number) => number.as_f64().filter(|seconds| *seconds >= 0.0).map(|_| value.clone()),
             _ => match text.map(quantity::duration) {
                 Some(Ok(duration)) => Some(seconds(duration)),
                 Some(Err(error)) => return Err((error.message, Some(error.help))),

@@ -113,15 +113,7 @@ impl Problem {
     }
 
     fn new(severity: Severity, code: Code, span: Span, message: String) -> Self {
-        Self {
-            code,
-            severity,
-            message,
-            file: Arc::from(""),
-            span,
-            help: None,
-            notes: Vec::new(),
-        }
+        Self { code, severity, message, file: Arc::from(""), span, help: None, notes: Vec::new() }
     }
 
     /// With a way to mend it.
@@ -168,12 +160,7 @@ impl Problems {
     /// No problems yet. `file` is shown as it stands, `source` is the file's text.
     #[must_use]
     pub fn new(file: &str, source: &str) -> Self {
-        Self {
-            file: Arc::from(file),
-            source: Arc::from(source),
-            list: Vec::new(),
-            not_kept: 0,
-        }
+        Self { file: Arc::from(file), source: Arc::from(source), list: Vec::new(), not_kept: 0 }
     }
 
     /// Adds a problem. The same code at the same place with the same message is kept once (an alias repeats its
@@ -200,10 +187,19 @@ impl Problems {
             self.not_kept += 1;
             return;
         }
-        let at = self
-            .list
-            .partition_point(|other| other.span.start <= problem.span.start);
+        let at = self.list.partition_point(|other| other.span.start <= problem.span.start);
         self.list.insert(at, problem);
+    }
+
+    /// Puts stars over a part of the text that must not be shown again, such as a secret that was written out.
+    pub fn blot(&mut self, span: Span) {
+        let inside = |at: usize| (span.start..span.end).contains(&at);
+        let stars = |(at, character): (usize, char)| match character {
+            '\n' => "\n".to_owned(),
+            _ if inside(at) => "*".repeat(character.len_utf8()),
+            _ => character.to_string(),
+        };
+        self.source = self.source.char_indices().map(stars).collect::<String>().into();
     }
 
     /// The problems, by their place in the file.
@@ -226,10 +222,7 @@ impl Problems {
     /// How many errors there are.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.list
-            .iter()
-            .filter(|problem| problem.severity == Severity::Error)
-            .count()
+        self.list.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
     /// How many warnings there are.

@@ -17,6 +17,7 @@
 
 mod address;
 mod auth;
+mod blots;
 mod connection;
 mod fields;
 mod reference;
@@ -36,34 +37,20 @@ pub use reference::{KeyDoc, reference};
 #[must_use]
 pub fn check(file: &str, text: &str) -> (Option<Project>, Problems) {
     let mut problems = Problems::new(file, text);
-    let Some(document) = Document::read(text, &mut problems) else { return (None, problems) };
-    let mut reader = Reader::new(text, &mut problems);
-    let project = project(&mut reader, &document.root);
-    let blots = reader.into_blots();
+    let mut blots = blots::likely(text);
+    let mut project = None;
+    if let Some(document) = Document::read(text, &mut problems) {
+        let mut reader = Reader::new(text, &mut problems);
+        project = Some(read(&mut reader, &document.root));
+        blots.extend(reader.into_blots());
+    }
     if !blots.is_empty() {
-        problems = blotted(file, text, &problems, &blots);
+        problems = blots::apply(file, text, &problems, &blots);
     }
-    ((!problems.has_errors()).then_some(project), problems)
+    (project.filter(|_| !problems.has_errors()), problems)
 }
 
-/// The same problems over a text in which the bytes of each blot are stars.
-fn blotted(file: &str, text: &str, problems: &Problems, blots: &[std::ops::Range<usize>]) -> Problems {
-    let mut masked = String::with_capacity(text.len());
-    for (at, character) in text.char_indices() {
-        if character != '\n' && blots.iter().any(|blot| blot.contains(&at)) {
-            masked.extend(std::iter::repeat_n('*', character.len_utf8()));
-        } else {
-            masked.push(character);
-        }
-    }
-    let mut shown = Problems::new(file, &masked);
-    for problem in problems {
-        shown.report(problem.clone());
-    }
-    shown
-}
-
-fn project(reader: &mut Reader<'_>, root: &Node) -> Project {
+fn read(reader: &mut Reader<'_>, root: &Node) -> Project {
     let mut project = Project::default();
     if root.is_null() {
         return project;
@@ -78,7 +65,8 @@ fn project(reader: &mut Reader<'_>, root: &Node) -> Project {
             }
             "folders" => {
                 for (name, node) in reader.named(value, "folders", "a folder") {
-                    let path = reader.required_entry(node, "folders", "path", "for example `{ path: ./photos }`");
+                    let path =
+                        reader.required_entry(node, "folders", "path", "for example `{ path: ./photos }`");
                     let path = path.and_then(|path| reader.file_path(path, "`path`"));
                     project.folders.extend(path.map(|path| (name, Folder { path })));
                 }
@@ -104,7 +92,8 @@ fn project(reader: &mut Reader<'_>, root: &Node) -> Project {
 }
 
 fn plugin(reader: &mut Reader<'_>, node: &Node) -> Option<PluginSource> {
-    let file = reader.required_entry(node, "plugins", "file", "for example `{ file: ./plugins/isapi.wasm }`")?;
+    let file =
+        reader.required_entry(node, "plugins", "file", "for example `{ file: ./plugins/isapi.wasm }`")?;
     let file = reader.file_path(file, "`file`")?;
     let mut sha256 = None;
     if let Some(node) = node.get("sha256")
@@ -127,11 +116,14 @@ fn limits(reader: &mut Reader<'_>, node: &Node, limits: &mut Limits) {
     for Entry { key, value } in reader.known(node, "limits") {
         match key.text.as_str() {
             "memory" => {
-                limits.memory_bytes = reader.size(value, "`memory`", 1 << 20, 4 << 30).unwrap_or(limits.memory_bytes);
+                limits.memory_bytes =
+                    reader.size(value, "`memory`", 1 << 20, 4 << 30).unwrap_or(limits.memory_bytes);
             }
             _ => {
                 let longest = Duration::from_secs(24 * 3600);
-                limits.call = reader.duration(value, "`call`", Duration::from_millis(1), longest).unwrap_or(limits.call);
+                limits.call = reader
+                    .duration(value, "`call`", Duration::from_millis(1), longest)
+                    .unwrap_or(limits.call);
             }
         }
     }

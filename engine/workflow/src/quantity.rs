@@ -15,25 +15,15 @@ pub struct QuantityError {
     pub help: String,
 }
 
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Whole numbers with `ms`, `s`, `m`, `h`, `d`, larger units first: `90s`, `1h30m`, `2d`.
 ///
 /// # Errors
 /// When it is anything else, or longer than [`MAX_DURATION`].
 pub fn duration(text: &str) -> Result<Duration, QuantityError> {
-    let error = |message: String, help: &str| {
-        Err(QuantityError {
-            message,
-            help: help.to_owned(),
-        })
-    };
+    let error = |message: String, help: &str| Err(QuantityError { message, help: help.to_owned() });
     let usual = "write whole numbers with units, for example 500ms, 90s, 5m, 1h30m or 2d";
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -57,16 +47,10 @@ pub fn duration(text: &str) -> Result<Duration, QuantityError> {
             return error(format!("`{text}` is not a duration"), usual);
         };
         if *factor >= last {
-            return error(
-                format!("`{text}` is not a duration"),
-                "larger units come first, each once: 1h30m",
-            );
+            return error(format!("`{text}` is not a duration"), "larger units come first, each once: 1h30m");
         }
         last = *factor;
-        total = number
-            .checked_mul(*factor)
-            .and_then(|part| part.checked_add(total))
-            .unwrap_or(u64::MAX);
+        total = number.checked_mul(*factor).and_then(|part| part.checked_add(total)).unwrap_or(u64::MAX);
         rest = after;
     }
     if text.is_empty() {
@@ -113,10 +97,7 @@ pub fn size(text: &str) -> Result<u64, QuantityError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim().to_ascii_lowercase();
-    let factor = SIZE_UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, factor)| *factor);
+    let factor = SIZE_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
     match (number.parse::<u64>().ok(), factor) {
         (Some(number), Some(factor)) => number.checked_mul(factor),
         _ => None,
@@ -135,18 +116,10 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_alike() {
-        for (text, seconds) in [
-            ("90s", 90.0),
-            ("5m", 300.0),
-            ("1h30m", 5400.0),
-            ("2d", 172_800.0),
-            ("500ms", 0.5),
-            ("0s", 0.0),
-        ] {
-            assert!(
-                (duration(text).unwrap().as_secs_f64() - seconds).abs() < f64::EPSILON,
-                "{text}"
-            );
+        for (text, seconds) in
+            [("90s", 90.0), ("5m", 300.0), ("1h30m", 5400.0), ("2d", 172_800.0), ("500ms", 0.5), ("0s", 0.0)]
+        {
+            assert!((duration(text).unwrap().as_secs_f64() - seconds).abs() < f64::EPSILON, "{text}");
         }
         for text in ["500ms", "1m30s", "1h30m", "2d", "0s"] {
             assert_eq!(duration_text(duration(text).unwrap()), text);
@@ -155,19 +128,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused_with_a_way_to_write_it() {
-        for text in [
-            "",
-            "s",
-            "5 m",
-            "1.5s",
-            "-5s",
-            "5min",
-            "1m1h",
-            "1s1s",
-            "99999999999999999999s",
-            "4000d",
-            "é",
-        ] {
+        for text in
+            ["", "s", "5 m", "1.5s", "-5s", "5min", "1m1h", "1s1s", "99999999999999999999s", "4000d", "é"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
         let error = duration("30").unwrap_err();

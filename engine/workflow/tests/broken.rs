@@ -29,12 +29,7 @@ fn files(extension: &str) -> Vec<(String, PathBuf)> {
 
 fn problems_of(name: &str, path: &Path) -> Problems {
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, problems) = check(
-        &format!("{name}.yaml"),
-        &text,
-        &fixture::plugins(),
-        Some(&fixture::project()),
-    );
+    let (_, problems) = check(&format!("{name}.yaml"), &text, &fixture::plugins(), Some(&fixture::project()));
     problems
 }
 
@@ -52,12 +47,7 @@ fn every_broken_workflow_gets_its_golden_text() {
             different.push(format!("=== {name}\n{text}"));
         }
     }
-    assert!(
-        different.is_empty(),
-        "{} texts differ:\n{}",
-        different.len(),
-        different.join("\n")
-    );
+    assert!(different.is_empty(), "{} texts differ:\n{}", different.len(), different.join("\n"));
 }
 
 #[test]
@@ -84,11 +74,7 @@ fn no_golden_text_is_left_over() {
 fn every_code_for_workflows_has_a_broken_file() {
     let mut met = BTreeSet::new();
     for (name, path) in files("yaml") {
-        met.extend(
-            problems_of(&name, &path)
-                .iter()
-                .map(|problem| problem.code.name()),
-        );
+        met.extend(problems_of(&name, &path).iter().map(|problem| problem.code.name()));
     }
     let all = bascule_workflow::problem::catalog::all();
     let missing: Vec<&str> = all

@@ -55,3 +55,12 @@ fn every_code_of_the_inventory_is_shown_by_one_of_them() {
         assert!(shown.contains(code.name()), "{code} has no example under tests/fixtures/broken-projects");
     }
 }
+
+#[test]
+fn the_shipped_inventory_has_no_problems() {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../workflows/bascule.yaml"))
+            .unwrap();
+    let (project, problems) = project::check("bascule.yaml", &text);
+    assert!(project.is_some() && problems.is_empty(), "{}", problems.render(Look::Plain));
+}

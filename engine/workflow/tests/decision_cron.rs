@@ -17,16 +17,9 @@ fn next(pattern: &str, after: &str, count: usize) -> Vec<String> {
 
 #[test]
 fn one_is_monday_and_zero_and_seven_are_sunday() {
-    assert_eq!(
-        next("0 9 * * 1", "2026-06-01T12:00", 1),
-        ["Mon 2026-06-08 09:00 -04:00"]
-    );
+    assert_eq!(next("0 9 * * 1", "2026-06-01T12:00", 1), ["Mon 2026-06-08 09:00 -04:00"]);
     for sunday in ["0 9 * * 0", "0 9 * * 7", "0 9 * * SUN"] {
-        assert_eq!(
-            next(sunday, "2026-06-01T12:00", 1),
-            ["Sun 2026-06-07 09:00 -04:00"],
-            "{sunday}"
-        );
+        assert_eq!(next(sunday, "2026-06-01T12:00", 1), ["Sun 2026-06-07 09:00 -04:00"], "{sunday}");
     }
 }
 
@@ -34,11 +27,7 @@ fn one_is_monday_and_zero_and_seven_are_sunday() {
 fn a_time_in_the_gap_runs_on_the_same_day_right_after_it() {
     assert_eq!(
         next("30 2 * * *", "2026-03-07T00:00", 3),
-        [
-            "Sat 2026-03-07 02:30 -05:00",
-            "Sun 2026-03-08 03:00 -04:00",
-            "Mon 2026-03-09 02:30 -04:00"
-        ]
+        ["Sat 2026-03-07 02:30 -05:00", "Sun 2026-03-08 03:00 -04:00", "Mon 2026-03-09 02:30 -04:00"]
     );
 }
 
@@ -77,11 +66,7 @@ fn an_interval_goes_on_through_the_fold_in_order() {
 fn an_interval_goes_on_through_the_gap_in_order() {
     assert_eq!(
         next("*/30 * * * *", "2026-03-08T01:15", 3),
-        [
-            "Sun 2026-03-08 01:30 -05:00",
-            "Sun 2026-03-08 03:00 -04:00",
-            "Sun 2026-03-08 03:30 -04:00"
-        ]
+        ["Sun 2026-03-08 01:30 -05:00", "Sun 2026-03-08 03:00 -04:00", "Sun 2026-03-08 03:30 -04:00"]
     );
 }
 
@@ -89,24 +74,14 @@ fn an_interval_goes_on_through_the_gap_in_order() {
 fn day_of_month_and_weekday_are_alternatives_as_in_vixie_cron() {
     assert_eq!(
         next("0 9 13 * FRI", "2026-07-09T12:00", 3),
-        [
-            "Fri 2026-07-10 09:00 -04:00",
-            "Mon 2026-07-13 09:00 -04:00",
-            "Fri 2026-07-17 09:00 -04:00"
-        ]
+        ["Fri 2026-07-10 09:00 -04:00", "Mon 2026-07-13 09:00 -04:00", "Fri 2026-07-17 09:00 -04:00"]
     );
 }
 
 #[test]
 fn the_last_day_and_the_second_friday_can_be_written() {
-    assert_eq!(
-        next("0 9 L * *", "2026-02-01T00:00", 1),
-        ["Sat 2026-02-28 09:00 -05:00"]
-    );
-    assert_eq!(
-        next("0 9 * * FRI#2", "2026-06-01T00:00", 1),
-        ["Fri 2026-06-12 09:00 -04:00"]
-    );
+    assert_eq!(next("0 9 L * *", "2026-02-01T00:00", 1), ["Sat 2026-02-28 09:00 -05:00"]);
+    assert_eq!(next("0 9 * * FRI#2", "2026-06-01T00:00", 1), ["Fri 2026-06-12 09:00 -04:00"]);
 }
 
 #[test]

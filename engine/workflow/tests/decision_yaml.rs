@@ -51,19 +51,10 @@ fn read(text: &str) -> (Result<Value, String>, Work) {
     }
     .with_budget_report(move |report| *keep.borrow_mut() = Some(report));
     let given = Rc::<Cell<usize>>::default();
-    let reader = Counted {
-        text: text.as_bytes(),
-        given: Rc::clone(&given),
-    };
+    let reader = Counted { text: text.as_bytes(), given: Rc::clone(&given) };
     let outcome = serde_saphyr::from_reader_with_options(reader, options).map_err(|error| error.to_string());
     let events = report.borrow().as_ref().map_or(0, |report| report.events);
-    (
-        outcome,
-        Work {
-            bytes: given.get(),
-            events,
-        },
-    )
+    (outcome, Work { bytes: given.get(), events })
 }
 
 #[test]
@@ -95,10 +86,7 @@ fn deep_block_nesting_is_refused_at_the_same_depth() {
     let (short, little) = read(&nested(2000));
     let (long, as_little) = read(&nested(20_000));
     assert!(short.is_err() && long.is_err());
-    assert!(
-        (33..2048).contains(&little.bytes) && (10..100).contains(&little.events),
-        "{little:?}"
-    );
+    assert!((33..2048).contains(&little.bytes) && (10..100).contains(&little.events), "{little:?}");
     assert_eq!(as_little, little);
 }
 
@@ -123,8 +111,5 @@ fn an_error_has_its_place_and_a_key_given_twice_is_one() {
 #[test]
 fn the_words_no_and_on_stay_texts() {
     let (outcome, _) = read("country: no\non: off\n");
-    assert_eq!(
-        outcome.unwrap(),
-        serde_json::json!({ "country": "no", "on": "off" })
-    );
+    assert_eq!(outcome.unwrap(), serde_json::json!({ "country": "no", "on": "off" }));
 }

@@ -85,10 +85,8 @@ fn look_at(text: &str) {
 fn shuffled(value: &Value, numbers: &mut impl Iterator<Item = usize>) -> Value {
     match value {
         Value::Object(map) => {
-            let mut entries: Vec<(String, Value)> = map
-                .iter()
-                .map(|(key, value)| (key.clone(), shuffled(value, numbers)))
-                .collect();
+            let mut entries: Vec<(String, Value)> =
+                map.iter().map(|(key, value)| (key.clone(), shuffled(value, numbers))).collect();
             for index in (1..entries.len()).rev() {
                 entries.swap(index, numbers.next().unwrap_or(0) % (index + 1));
             }
@@ -101,10 +99,7 @@ fn shuffled(value: &Value, numbers: &mut impl Iterator<Item = usize>) -> Value {
 
 fn json_of(text: &str) -> Value {
     let mut ignored = Problems::new("good.yaml", text);
-    bascule_workflow::document::Document::read(text, &mut ignored)
-        .unwrap()
-        .root
-        .to_json()
+    bascule_workflow::document::Document::read(text, &mut ignored).unwrap().root.to_json()
 }
 
 #[test]

@@ -29,12 +29,9 @@ pub fn text<T: Serialize>(value: &T) -> Result<String, Error> {
 #[must_use]
 pub fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let object = value.as_object()?;
-    let found = object.get(name).or_else(|| {
-        object
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v)
-    });
+    let found = object
+        .get(name)
+        .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v));
     found.filter(|value| !value.is_null())
 }
 
@@ -104,10 +101,7 @@ mod tests {
 
     #[test]
     fn a_parameter_of_the_wrong_shape_is_named_in_the_error() {
-        let error = parse::<Vec<String>>("{}", "where")
-            .err()
-            .map(|error| error.message)
-            .unwrap_or_default();
+        let error = parse::<Vec<String>>("{}", "where").err().map(|error| error.message).unwrap_or_default();
         assert!(error.starts_with("`where` does not fit: "), "{error}");
     }
 }

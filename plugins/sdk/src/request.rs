@@ -46,20 +46,14 @@ impl Request {
     /// Appends a query parameter; the host percent-encodes both sides.
     #[must_use]
     pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.query.push(Field {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.query.push(Field { name: name.into(), value: value.into() });
         self
     }
 
     /// Appends a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push(Field {
-            name: name.into(),
-            value: value.into(),
-        });
+        self.headers.push(Field { name: name.into(), value: value.into() });
         self
     }
 
@@ -73,10 +67,7 @@ impl Request {
     /// A body of that media type.
     #[must_use]
     pub fn content(mut self, content_type: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
-        self.body = Body::Content(Content {
-            content_type: content_type.into(),
-            data: data.into(),
-        });
+        self.body = Body::Content(Content { content_type: content_type.into(), data: data.into() });
         self
     }
 
@@ -186,23 +177,11 @@ mod tests {
 
     #[test]
     fn the_builder_keeps_order_and_kind_of_everything() {
-        let request = Request::put("/a")
-            .query("x", "1")
-            .query("x", "2")
-            .header("Accept", "b")
-            .json(&json!({"k": 1}));
+        let request =
+            Request::put("/a").query("x", "1").query("x", "2").header("Accept", "b").json(&json!({"k": 1}));
         assert_eq!(request.line(), "PUT /a?x=1&x=2");
-        assert_eq!(
-            request.headers,
-            [Field {
-                name: "Accept".into(),
-                value: "b".into()
-            }]
-        );
-        let body = Content {
-            content_type: "application/json".into(),
-            data: br#"{"k":1}"#.to_vec(),
-        };
+        assert_eq!(request.headers, [Field { name: "Accept".into(), value: "b".into() }]);
+        let body = Content { content_type: "application/json".into(), data: br#"{"k":1}"#.to_vec() };
         assert_eq!(request.body, Body::Content(body));
         assert!(!request.is_safe());
     }

@@ -9,27 +9,14 @@ use crate::types::Error;
 
 /// A response with that status and body and no headers.
 pub fn answer(status: u16, body: impl AsRef<[u8]>) -> Response {
-    Response {
-        status,
-        headers: Vec::new(),
-        body: body.as_ref().to_vec(),
-    }
+    Response { status, headers: Vec::new(), body: body.as_ref().to_vec() }
 }
 
 /// A response with headers.
 pub fn answer_with(status: u16, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Response {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| Field {
-            name: (*name).into(),
-            value: (*value).into(),
-        })
-        .collect();
-    Response {
-        status,
-        headers,
-        body: body.as_ref().to_vec(),
-    }
+    let headers =
+        headers.iter().map(|(name, value)| Field { name: (*name).into(), value: (*value).into() }).collect();
+    Response { status, headers, body: body.as_ref().to_vec() }
 }
 
 struct Expected {
@@ -75,29 +62,21 @@ impl Script {
     /// Next comes a request whose [`Request::line`] is `line`; it is answered with `response`.
     #[must_use]
     pub fn then(self, line: &str, response: Response) -> Self {
-        self.expected.borrow_mut().push_back(Expected {
-            line: line.into(),
-            outcome: Ok(response),
-        });
+        self.expected.borrow_mut().push_back(Expected { line: line.into(), outcome: Ok(response) });
         self
     }
 
     /// Next comes a request whose line is `line`; the host ends it with `error`.
     #[must_use]
     pub fn then_fails(self, line: &str, error: Error) -> Self {
-        self.expected.borrow_mut().push_back(Expected {
-            line: line.into(),
-            outcome: Err(error),
-        });
+        self.expected.borrow_mut().push_back(Expected { line: line.into(), outcome: Err(error) });
         self
     }
 
     /// Puts a file into the folder.
     #[must_use]
     pub fn file(self, name: &str, data: impl AsRef<[u8]>) -> Self {
-        self.files
-            .borrow_mut()
-            .insert(name.into(), data.as_ref().to_vec());
+        self.files.borrow_mut().insert(name.into(), data.as_ref().to_vec());
         self
     }
 
@@ -113,10 +92,7 @@ impl Script {
         match self.sent.borrow().get(index).map(|request| &request.body) {
             None | Some(Body::Empty) => String::new(),
             Some(Body::Content(content)) => String::from_utf8_lossy(&content.data).into_owned(),
-            Some(Body::Form(fields)) => fields
-                .iter()
-                .map(|f| format!("{}={}\n", f.name, f.value))
-                .collect(),
+            Some(Body::Form(fields)) => fields.iter().map(|f| format!("{}={}\n", f.name, f.value)).collect(),
             Some(Body::Multipart(parts)) => parts
                 .iter()
                 .map(|part| {
@@ -124,16 +100,8 @@ impl Script {
                         PartData::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                         PartData::File => "(file)".into(),
                     };
-                    let name = part
-                        .filename
-                        .as_ref()
-                        .map(|name| format!(" as {name}"))
-                        .unwrap_or_default();
-                    format!(
-                        "{}{name} [{}]: {data}\n",
-                        part.name,
-                        part.content_type.as_deref().unwrap_or("")
-                    )
+                    let name = part.filename.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+                    format!("{}{name} [{}]: {data}\n", part.name, part.content_type.as_deref().unwrap_or(""))
                 })
                 .collect(),
             Some(Body::File(content_type)) => format!("(file) [{content_type}]"),
@@ -151,12 +119,8 @@ impl Script {
     /// # Panics
     /// Then.
     pub fn finish(&self) {
-        let missing: Vec<String> = self
-            .expected
-            .borrow()
-            .iter()
-            .map(|expected| expected.line.clone())
-            .collect();
+        let missing: Vec<String> =
+            self.expected.borrow().iter().map(|expected| expected.line.clone()).collect();
         assert!(missing.is_empty(), "expected, but never sent: {missing:#?}");
     }
 }

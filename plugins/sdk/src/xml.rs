@@ -29,24 +29,18 @@ impl Element {
     /// The first child of that name, ignoring ASCII case.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&Self> {
-        self.children
-            .iter()
-            .find(|child| child.name.eq_ignore_ascii_case(name))
+        self.children.iter().find(|child| child.name.eq_ignore_ascii_case(name))
     }
 
     /// Every child of that name, in order.
     pub fn children_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
-        self.children
-            .iter()
-            .filter(move |child| child.name.eq_ignore_ascii_case(name))
+        self.children.iter().filter(move |child| child.name.eq_ignore_ascii_case(name))
     }
 
     /// The text of the first child of that name; `None` where it is absent or empty.
     #[must_use]
     pub fn text_of(&self, name: &str) -> Option<&str> {
-        self.child(name)
-            .map(|child| child.text.as_str())
-            .filter(|text| !text.is_empty())
+        self.child(name).map(|child| child.text.as_str()).filter(|text| !text.is_empty())
     }
 
     /// This element or the first one below it with that name, depth first.
@@ -81,9 +75,7 @@ pub fn parse(bytes: &[u8]) -> Result<Element, Error> {
             Event::Start(start) => {
                 elements += 1;
                 if open.len() >= MAX_DEPTH || elements > MAX_ELEMENTS {
-                    return Err(Error::protocol(
-                        "the XML answer nests too deep or has too many elements",
-                    ));
+                    return Err(Error::protocol("the XML answer nests too deep or has too many elements"));
                 }
                 open.push(element(&start));
                 None
@@ -138,19 +130,11 @@ pub fn parse(bytes: &[u8]) -> Result<Element, Error> {
 }
 
 fn element(start: &BytesStart<'_>) -> Element {
-    let mut element = Element {
-        name: start.local_name().as_ref().to_owned(),
-        ..Element::default()
-    };
+    let mut element = Element { name: start.local_name().as_ref().to_owned(), ..Element::default() };
     for attribute in start.attributes().with_checks(false).flatten() {
         if attribute.key.as_namespace_binding().is_none() {
-            let value = attribute
-                .normalized_value(XmlVersion::Implicit1_0)
-                .unwrap_or_default()
-                .into_owned();
-            element
-                .attributes
-                .push((attribute.key.local_name().as_ref().to_owned(), value));
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).unwrap_or_default().into_owned();
+            element.attributes.push((attribute.key.local_name().as_ref().to_owned(), value));
         }
     }
     element
@@ -178,11 +162,7 @@ mod tests {
             "<x:DeviceInfo xmlns:x='urn:psialliance-org'><x:model>DS-1</x:model></x:DeviceInfo>",
         ] {
             let root = root(text)?;
-            assert_eq!(
-                (root.name.as_str(), root.text_of("model")),
-                ("DeviceInfo", Some("DS-1")),
-                "{text}"
-            );
+            assert_eq!((root.name.as_str(), root.text_of("model")), ("DeviceInfo", Some("DS-1")), "{text}");
         }
         Ok(())
     }
@@ -207,10 +187,7 @@ mod tests {
     fn attributes_and_repeated_children_are_kept() -> Result<(), Error> {
         let root = root("<l size='2'><i>1</i><i/><i>3</i></l>")?;
         assert_eq!(root.attributes, [("size".to_owned(), "2".to_owned())]);
-        let texts: Vec<&str> = root
-            .children_named("i")
-            .map(|child| child.text.as_str())
-            .collect();
+        let texts: Vec<&str> = root.children_named("i").map(|child| child.text.as_str()).collect();
         assert_eq!(texts, ["1", "", "3"]);
         assert_eq!(root.find("i").map(|child| child.text.as_str()), Some("1"));
         Ok(())

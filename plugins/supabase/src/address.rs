@@ -6,11 +6,7 @@ use bascule_sdk::{Error, encode_segment};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     /// Below the project's own origin: an encoded path, and the query with its parameters decoded.
-    Own {
-        path: String,
-        query: Vec<(String, String)>,
-        raw_query: Option<String>,
-    },
+    Own { path: String, query: Vec<(String, String)>, raw_query: Option<String> },
     /// Of another host; as it was given.
     Foreign(String),
 }
@@ -35,9 +31,7 @@ pub(crate) fn object(path: &str, bucket: &str, root: &str) -> Result<Address, Er
     let path = path.trim().trim_start_matches('/');
     let bucket = bucket.trim();
     if path.is_empty() || bucket.is_empty() || bucket.contains('/') {
-        return Err(Error::invalid_input(
-            "a file in a bucket needs the bucket's name and a path inside it",
-        ));
+        return Err(Error::invalid_input("a file in a bucket needs the bucket's name and a path inside it"));
     }
     if path.contains("://") {
         return Err(Error::invalid_input(
@@ -45,10 +39,7 @@ pub(crate) fn object(path: &str, bucket: &str, root: &str) -> Result<Address, Er
         ));
     }
     if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err(Error::invalid_input(format!(
-            "`{}` is no path inside a bucket",
-            path.escape_debug()
-        )));
+        return Err(Error::invalid_input(format!("`{}` is no path inside a bucket", path.escape_debug())));
     }
     let encoded = path.split('/').map(encode_segment).collect::<Vec<_>>().join("/");
     Ok(Address::Own {
@@ -87,9 +78,7 @@ pub(crate) fn parse(origin: &str, address: &str) -> Result<Address, Error> {
         address
     };
     let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
-    let (path, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(path, query)| (path, Some(query)));
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let mut encoded = String::new();
     for segment in path.trim_start_matches('/').split('/') {
         let plain = decode(segment);
@@ -100,19 +89,12 @@ pub(crate) fn parse(origin: &str, address: &str) -> Result<Address, Error> {
         // What is encoded already stays; what should have been is now.
         encoded.push_str(&tidy(segment));
     }
-    let fields = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter(|field| !field.is_empty())
-        .map(|field| {
+    let fields =
+        query.into_iter().flat_map(|query| query.split('&')).filter(|field| !field.is_empty()).map(|field| {
             let (name, value) = field.split_once('=').unwrap_or((field, ""));
             (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
         });
-    Ok(Address::Own {
-        path: encoded,
-        query: fields.collect(),
-        raw_query: query.map(tidy),
-    })
+    Ok(Address::Own { path: encoded, query: fields.collect(), raw_query: query.map(tidy) })
 }
 
 /// Whether an address belongs to the project. `http://` counts as the project's own `https://`, never the reverse: a
@@ -138,11 +120,7 @@ fn with_port(scheme: &str, host: &str) -> String {
     {
         return host;
     }
-    format!(
-        "{}:{}",
-        host.trim_end_matches(':'),
-        if scheme == "https" { 443 } else { 80 }
-    )
+    format!("{}:{}", host.trim_end_matches(':'), if scheme == "https" { 443 } else { 80 })
 }
 
 /// The origin without a port that its scheme implies: some devices cannot read one.
@@ -160,9 +138,7 @@ fn tidy(text: &str) -> String {
     let mut tidied = String::with_capacity(text.len());
     for (index, &byte) in bytes.iter().enumerate() {
         let encoded = byte == b'%'
-            && bytes
-                .get(index + 1..index + 3)
-                .is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+            && bytes.get(index + 1..index + 3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
         if encoded || byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte) {
             tidied.push(char::from(byte));
         } else {
@@ -264,25 +240,18 @@ mod tests {
         ] {
             assert!(parse(ORIGIN, address).is_err(), "{address:?}");
         }
-        for (path, bucket) in [
-            ("", "b"),
-            ("a", ""),
-            ("a", "b/c"),
-            ("../a", "b"),
-            ("a//b", "b"),
-            ("https://x/a", "b"),
-        ] {
+        for (path, bucket) in
+            [("", "b"), ("a", ""), ("a", "b/c"), ("../a", "b"), ("a//b", "b"), ("https://x/a", "b")]
+        {
             assert!(object(path, bucket, "/r").is_err(), "{path} {bucket}");
         }
     }
 
     #[test]
     fn a_signed_address_keeps_its_token() {
-        let parsed = parse(
-            ORIGIN,
-            "https://proj.supabase.co/storage/v1/object/sign/photos/a.jpg?token=eyJ%2Bx",
-        )
-        .unwrap();
+        let parsed =
+            parse(ORIGIN, "https://proj.supabase.co/storage/v1/object/sign/photos/a.jpg?token=eyJ%2Bx")
+                .unwrap();
         let expected = Address::Own {
             path: "/storage/v1/object/sign/photos/a.jpg".into(),
             query: vec![("token".into(), "eyJ+x".into())],

@@ -35,16 +35,7 @@ const OPERATORS: [&str; 26] = [
 ];
 
 /// Parameters that PostgREST reads as something else than a column.
-const RESERVED: [&str; 8] = [
-    "select",
-    "order",
-    "limit",
-    "offset",
-    "columns",
-    "on_conflict",
-    "and",
-    "or",
-];
+const RESERVED: [&str; 8] = ["select", "order", "limit", "offset", "columns", "on_conflict", "and", "or"];
 
 /// The query parameters of `where` and `any-of`, in order.
 pub(crate) fn query(where_: Option<&str>, any_of: Option<&str>) -> Result<Vec<(String, String)>, Error> {
@@ -71,27 +62,19 @@ pub(crate) fn query(where_: Option<&str>, any_of: Option<&str>) -> Result<Vec<(S
             let mut parts = Vec::new();
             for (column, condition) in alternative {
                 for condition in conditions(column, condition)? {
-                    parts.push(format!(
-                        "{}.{}",
-                        column_in_group(column),
-                        condition.grouped(column)?
-                    ));
+                    parts.push(format!("{}.{}", column_in_group(column), condition.grouped(column)?));
                 }
             }
             match parts.as_slice() {
                 [] => {
-                    return Err(Error::invalid_input(
-                        "an alternative in `any-of` has no conditions",
-                    ));
+                    return Err(Error::invalid_input("an alternative in `any-of` has no conditions"));
                 }
                 [one] => groups.push(one.clone()),
                 several => groups.push(format!("and({})", several.join(","))),
             }
         }
         if groups.is_empty() {
-            return Err(Error::invalid_input(
-                "`any-of` has no alternatives, so that no row could fit",
-            ));
+            return Err(Error::invalid_input("`any-of` has no alternatives, so that no row could fit"));
         }
         query.push(("or".into(), format!("({})", groups.join(","))));
     }
@@ -102,9 +85,7 @@ pub(crate) fn query(where_: Option<&str>, any_of: Option<&str>) -> Result<Vec<(S
 pub(crate) fn query_for_writing(where_: &str) -> Result<Vec<(String, String)>, Error> {
     let query = query(Some(where_), None)?;
     if query.is_empty() {
-        return Err(Error::invalid_input(
-            "`where` is empty, which would mean every row of the table",
-        ));
+        return Err(Error::invalid_input("`where` is empty, which would mean every row of the table"));
     }
     Ok(query)
 }
@@ -150,10 +131,9 @@ impl Condition {
             Self::Many(operator, values, brackets @ Brackets::Round) => {
                 Ok(format!("{operator}.{}", enclose(values, *brackets)))
             }
-            Self::Many(operator, values, brackets @ Brackets::Curly) => Ok(format!(
-                "{operator}.{}",
-                quote_always(&enclose(values, *brackets))
-            )),
+            Self::Many(operator, values, brackets @ Brackets::Curly) => {
+                Ok(format!("{operator}.{}", quote_always(&enclose(values, *brackets))))
+            }
         }
     }
 }
@@ -161,9 +141,7 @@ impl Condition {
 /// PostgREST's own text inside a group. The value may have been filled in from outside, so it stays one value: `in`
 /// must be one closed list, `is` one word, and everything else is quoted unless it is plain or quoted already.
 fn grouped_text(column: &str, text: &str) -> Result<String, Error> {
-    let (not, rest) = text
-        .strip_prefix("not.")
-        .map_or(("", text), |rest| ("not.", rest));
+    let (not, rest) = text.strip_prefix("not.").map_or(("", text), |rest| ("not.", rest));
     let (operator, value) = rest.split_once('.').unwrap_or((rest, ""));
     let value = match operator {
         "in" if is_one_list(value) => value.to_owned(),
@@ -171,11 +149,7 @@ fn grouped_text(column: &str, text: &str) -> Result<String, Error> {
         "in" | "is" => {
             return Err(Error::invalid_input(format!(
                 "the condition on `{column}`: what follows `{operator}.` is not one {}",
-                if operator == "in" {
-                    "list in parentheses"
-                } else {
-                    "word such as `null`"
-                }
+                if operator == "in" { "list in parentheses" } else { "word such as `null`" }
             )));
         }
         _ if is_one_quoted(value) => value.to_owned(),
@@ -236,9 +210,9 @@ fn conditions(column: &str, value: &Value) -> Result<Vec<Condition>, Error> {
             check_operator(column, text)?;
             Ok(vec![Condition::Text(text.clone())])
         }
-        Value::Array(several) if several.is_empty() => Err(Error::invalid_input(format!(
-            "the condition on `{column}` is an empty list"
-        ))),
+        Value::Array(several) if several.is_empty() => {
+            Err(Error::invalid_input(format!("the condition on `{column}` is an empty list")))
+        }
         Value::Array(several) => {
             let mut all = Vec::new();
             for one in several {
@@ -249,10 +223,9 @@ fn conditions(column: &str, value: &Value) -> Result<Vec<Condition>, Error> {
             }
             Ok(all)
         }
-        Value::Object(operators) if !operators.is_empty() => operators
-            .iter()
-            .map(|(operator, value)| structured(column, operator, value))
-            .collect(),
+        Value::Object(operators) if !operators.is_empty() => {
+            operators.iter().map(|(operator, value)| structured(column, operator, value)).collect()
+        }
         other => Err(wrong(column, other)),
     }
 }
@@ -278,9 +251,9 @@ fn structured(column: &str, operator: &str, value: &Value) -> Result<Condition, 
             }
         }
         Value::Null if base == "is" => Ok(Condition::One(operator.into(), "null".into())),
-        _ if base == "in" => Err(Error::invalid_input(format!(
-            "the condition on `{column}`: `in` takes a list"
-        ))),
+        _ if base == "in" => {
+            Err(Error::invalid_input(format!("the condition on `{column}`: `in` takes a list")))
+        }
         // A JSON value for a JSON column.
         Value::Object(_) if matches!(base, "cs" | "cd") => {
             Ok(Condition::One(operator.into(), value.to_string()))
@@ -314,22 +287,12 @@ fn wrong(column: &str, value: &Value) -> Error {
 }
 
 fn column_in_group(column: &str) -> String {
-    let plain = column
-        .chars()
-        .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '>'));
-    if plain {
-        column.to_owned()
-    } else {
-        quote_always(column)
-    }
+    let plain = column.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '>'));
+    if plain { column.to_owned() } else { quote_always(column) }
 }
 
 fn enclose(values: &[String], brackets: Brackets) -> String {
-    let inside = values
-        .iter()
-        .map(|value| quote(value))
-        .collect::<Vec<_>>()
-        .join(",");
+    let inside = values.iter().map(|value| quote(value)).collect::<Vec<_>>().join(",");
     match brackets {
         Brackets::Round => format!("({inside})"),
         Brackets::Curly => format!("{{{inside}}}"),
@@ -340,14 +303,8 @@ fn enclose(values: &[String], brackets: Brackets) -> String {
 fn quote(value: &str) -> String {
     let plain = !value.is_empty()
         && !value.eq_ignore_ascii_case("null")
-        && value
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '@' | '+' | '*' | '%' | '/'));
-    if plain {
-        value.to_owned()
-    } else {
-        quote_always(value)
-    }
+        && value.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '@' | '+' | '*' | '%' | '/'));
+    if plain { value.to_owned() } else { quote_always(value) }
 }
 
 fn quote_always(value: &str) -> String {

@@ -32,11 +32,7 @@ pub(crate) fn fetch(
     }
     // Without the query: it may hold a token.
     let line = format!("GET {}", request.path);
-    let options = DownloadOptions {
-        expected_bytes: None,
-        answer_prefixes: Vec::new(),
-        overwrite,
-    };
+    let options = DownloadOptions { expected_bytes: None, answer_prefixes: Vec::new(), overwrite };
     match project.download(request, name, &options)? {
         Downloaded::Stored(transfer) => Ok(File {
             name: transfer.name,
@@ -69,18 +65,8 @@ mod tests {
             ("1.jpg", 4, Some("image/jpeg"))
         );
         assert_eq!(script.stored("1.jpg").unwrap(), [0xFF, 0xD8, 0xFF, 0xD9]);
-        fetch(
-            &script,
-            "/storage/v1/object/public/photos/1.jpg",
-            None,
-            "2.jpg",
-            true,
-        )
-        .unwrap();
-        let signed = format!(
-            "{}/storage/v1/object/sign/photos/1.jpg?token=a%2Bb",
-            script.origin()
-        );
+        fetch(&script, "/storage/v1/object/public/photos/1.jpg", None, "2.jpg", true).unwrap();
+        let signed = format!("{}/storage/v1/object/sign/photos/1.jpg?token=a%2Bb", script.origin());
         fetch(&script, &signed, None, "3.jpg", true).unwrap();
         script.finish();
     }
@@ -88,35 +74,17 @@ mod tests {
     #[test]
     fn a_missing_file_is_not_found_and_tokens_stay_out_of_the_error() {
         let body = r#"{"statusCode":"404","error":"not_found","message":"Object not found"}"#;
-        let script = Script::new().then(
-            "GET /storage/v1/object/sign/photos/1.jpg?token=TOK",
-            answer(400, body),
-        );
-        let error = fetch(
-            &script,
-            "/storage/v1/object/sign/photos/1.jpg?token=TOK",
-            None,
-            "1.jpg",
-            true,
-        )
-        .unwrap_err();
-        assert_eq!(
-            (error.kind, error.message.as_str()),
-            (ErrorKind::NotFound, "Object not found")
-        );
+        let script =
+            Script::new().then("GET /storage/v1/object/sign/photos/1.jpg?token=TOK", answer(400, body));
+        let error = fetch(&script, "/storage/v1/object/sign/photos/1.jpg?token=TOK", None, "1.jpg", true)
+            .unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::NotFound, "Object not found"));
         assert!(!format!("{error:?}").contains("TOK"));
     }
 
     #[test]
     fn another_host_is_refused_before_anything_is_sent() {
-        let error = fetch(
-            &Script::new(),
-            "https://photos.example/1.jpg",
-            None,
-            "1.jpg",
-            true,
-        )
-        .unwrap_err();
+        let error = fetch(&Script::new(), "https://photos.example/1.jpg", None, "1.jpg", true).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
     }
 }

@@ -30,22 +30,8 @@ impl tables_api::Guest for Plugin {
         page_size: Option<u32>,
         schema: Option<String>,
     ) -> Result<String, Error> {
-        let query = tables::Query {
-            table: &table,
-            columns,
-            where_,
-            any_of,
-            schema,
-        };
-        tables::select(
-            database,
-            &query,
-            &tables::Pages {
-                order,
-                limit,
-                page_size,
-            },
-        )
+        let query = tables::Query { table: &table, columns, where_, any_of, schema };
+        tables::select(database, &query, &tables::Pages { order, limit, page_size })
     }
 
     fn one(
@@ -56,16 +42,7 @@ impl tables_api::Guest for Plugin {
         any_of: Option<String>,
         schema: Option<String>,
     ) -> Result<String, Error> {
-        tables::one(
-            database,
-            &tables::Query {
-                table: &table,
-                columns,
-                where_,
-                any_of,
-                schema,
-            },
-        )
+        tables::one(database, &tables::Query { table: &table, columns, where_, any_of, schema })
     }
 
     fn insert(
@@ -77,12 +54,7 @@ impl tables_api::Guest for Plugin {
     ) -> Result<tables_api::Written, Error> {
         tables::insert(
             database,
-            &tables::Target {
-                table: &table,
-                returning,
-                schema,
-                max_affected: None,
-            },
+            &tables::Target { table: &table, returning, schema, max_affected: None },
             &rows,
         )
     }
@@ -96,17 +68,9 @@ impl tables_api::Guest for Plugin {
         returning: Option<String>,
         schema: Option<String>,
     ) -> Result<tables_api::Written, Error> {
-        let target = tables::Target {
-            table: &table,
-            returning,
-            schema,
-            max_affected: None,
-        };
-        let existing = if ignore_existing == Some(true) {
-            tables::Existing::Keep
-        } else {
-            tables::Existing::Change
-        };
+        let target = tables::Target { table: &table, returning, schema, max_affected: None };
+        let existing =
+            if ignore_existing == Some(true) { tables::Existing::Keep } else { tables::Existing::Change };
         tables::upsert(database, &target, &rows, on_conflict.as_deref(), existing)
     }
 
@@ -119,12 +83,7 @@ impl tables_api::Guest for Plugin {
         max_affected: Option<u32>,
         schema: Option<String>,
     ) -> Result<tables_api::Written, Error> {
-        let target = tables::Target {
-            table: &table,
-            returning,
-            schema,
-            max_affected,
-        };
+        let target = tables::Target { table: &table, returning, schema, max_affected };
         tables::update(database, &target, &where_, &values)
     }
 
@@ -136,16 +95,7 @@ impl tables_api::Guest for Plugin {
         max_affected: Option<u32>,
         schema: Option<String>,
     ) -> Result<tables_api::Written, Error> {
-        tables::delete(
-            database,
-            &tables::Target {
-                table: &table,
-                returning,
-                schema,
-                max_affected,
-            },
-            &where_,
-        )
+        tables::delete(database, &tables::Target { table: &table, returning, schema, max_affected }, &where_)
     }
 
     fn rpc(
@@ -171,16 +121,7 @@ impl files_api::Guest for Plugin {
         name: String,
         overwrite: Option<bool>,
     ) -> Result<files_api::File, Error> {
-        let shelf = Shelf {
-            connection: database,
-            folder,
-        };
-        files::fetch(
-            &shelf,
-            &address,
-            bucket.as_deref(),
-            &name,
-            overwrite == Some(true),
-        )
+        let shelf = Shelf { connection: database, folder };
+        files::fetch(&shelf, &address, bucket.as_deref(), &name, overwrite == Some(true))
     }
 }

@@ -9,11 +9,7 @@ use serde_json::{Map, Value};
 /// The error for an answer outside 200-299 from `/rest/v1`.
 pub(crate) fn of_table(response: &Response, line: &str) -> Error {
     let body = response.json::<Value>().unwrap_or(Value::Null);
-    let text = |name: &str| {
-        json::field(&body, name)
-            .and_then(json::as_text)
-            .filter(|text| !text.is_empty())
-    };
+    let text = |name: &str| json::field(&body, name).and_then(json::as_text).filter(|text| !text.is_empty());
     let code = text("code");
     let kind = match code.as_deref() {
         Some(code) => table_kind(code, response.status),
@@ -31,27 +27,14 @@ pub(crate) fn of_table(response: &Response, line: &str) -> Error {
         (None, _) => format!("the server answered `{line}` with HTTP {}", response.status),
     };
     let name = code.unwrap_or_else(|| format!("http-{}", response.status));
-    finish(
-        Error::new(kind, one_line(&message))
-            .code(label(&name))
-            .effect(effect),
-        response,
-        &body,
-        line,
-    )
+    finish(Error::new(kind, one_line(&message)).code(label(&name)).effect(effect), response, &body, line)
 }
 
 /// The error for an answer outside 200-299 from `/storage/v1`: nearly all are HTTP 400 with the true status inside.
 pub(crate) fn of_storage(response: &Response, line: &str) -> Error {
     let body = response.json::<Value>().unwrap_or(Value::Null);
-    let text = |name: &str| {
-        json::field(&body, name)
-            .and_then(json::as_text)
-            .filter(|text| !text.is_empty())
-    };
-    let status = text("statusCode")
-        .and_then(|status| status.parse().ok())
-        .unwrap_or(response.status);
+    let text = |name: &str| json::field(&body, name).and_then(json::as_text).filter(|text| !text.is_empty());
+    let status = text("statusCode").and_then(|status| status.parse().ok()).unwrap_or(response.status);
     let name = text("code").or_else(|| text("error"));
     let kind = match name.as_deref() {
         Some("InvalidJWT" | "InvalidSignature") => ErrorKind::Unauthorized,
@@ -60,19 +43,12 @@ pub(crate) fn of_storage(response: &Response, line: &str) -> Error {
     let message =
         text("message").unwrap_or_else(|| format!("the storage answered `{line}` with HTTP {status}"));
     let name = name.unwrap_or_else(|| format!("http-{status}"));
-    finish(
-        Error::new(kind, one_line(&message)).code(label(&name)),
-        response,
-        &body,
-        line,
-    )
+    finish(Error::new(kind, one_line(&message)).code(label(&name)), response, &body, line)
 }
 
 fn finish(mut error: Error, response: &Response, body: &Value, line: &str) -> Error {
     if matches!(error.kind, ErrorKind::Busy)
-        && let Some(seconds) = response
-            .header("retry-after")
-            .and_then(|value| value.trim().parse().ok())
+        && let Some(seconds) = response.header("retry-after").and_then(|value| value.trim().parse().ok())
     {
         error = error.retry_after(Duration::from_secs(seconds));
     }
@@ -124,19 +100,13 @@ fn http_kind(status: u16) -> ErrorKind {
 
 /// `supabase:23505`; of anything else than a plain word, what is plain about it.
 fn label(name: &str) -> String {
-    let plain: String = name
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
-        .take(64)
-        .collect();
+    let plain: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).take(64).collect();
     format!("supabase:{plain}")
 }
 
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(400)
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
 }
 
 #[cfg(test)]

@@ -97,9 +97,7 @@ fn read_all(
         };
         let text = page.rows.join(",");
         if !page.rows.is_empty() && previous.as_deref() == Some(text.as_str()) {
-            return Err(Error::protocol(
-                "the server sends the same page of rows again and again",
-            ));
+            return Err(Error::protocol("the server sends the same page of rows again and again"));
         }
         if !page.rows.is_empty() {
             if received > 0 {
@@ -113,9 +111,7 @@ fn read_all(
             return Ok(all);
         }
         if received > MAX_ROWS {
-            return Err(Error::invalid_input(
-                "there are more than 10 million rows; narrow the conditions",
-            ));
+            return Err(Error::invalid_input("there are more than 10 million rows; narrow the conditions"));
         }
         log::progress(received, pages.limit.map(u64::from), "rows");
         previous = Some(text);
@@ -129,21 +125,14 @@ fn read_page(
     offset: u64,
     pages: &Pages,
 ) -> Result<RowsPage, Error> {
-    let size = pages
-        .page_size
-        .map_or(PAGE_ROWS, u64::from)
-        .clamp(1, MAX_PAGE_ROWS);
-    let left = pages
-        .limit
-        .map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(offset));
+    let size = pages.page_size.map_or(PAGE_ROWS, u64::from).clamp(1, MAX_PAGE_ROWS);
+    let left = pages.limit.map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(offset));
     let asked = size.min(left);
     let mut request = base.clone();
     if let Some(order) = order {
         request = request.query("order", order);
     }
-    request = request
-        .query("limit", asked.to_string())
-        .query("offset", offset.to_string());
+    request = request.query("limit", asked.to_string()).query("offset", offset.to_string());
     if pages.limit.is_none() {
         request = request.header("Prefer", "count=exact");
     }
@@ -151,15 +140,10 @@ fn read_page(
     let response = database.send(request)?;
     // The rows ended meanwhile, exactly at a page's end.
     if response.status == 416 && offset > 0 {
-        return Ok(RowsPage {
-            rows: Vec::new(),
-            is_last: true,
-        });
+        return Ok(RowsPage { rows: Vec::new(), is_last: true });
     }
     let Value::Array(rows) = answer(&response, &line)? else {
-        return Err(Error::protocol(format!(
-            "the server's answer to `{line}` is not a list of rows"
-        )));
+        return Err(Error::protocol(format!("the server's answer to `{line}` is not a list of rows")));
     };
     let received = rows.len() as u64;
     let is_last = match total(&response) {
@@ -169,28 +153,19 @@ fn read_page(
         // an empty one is the end.
         None => false,
     };
-    Ok(RowsPage {
-        rows: rows.into_iter().map(|row| row.to_string()).collect(),
-        is_last,
-    })
+    Ok(RowsPage { rows: rows.into_iter().map(|row| row.to_string()).collect(), is_last })
 }
 
 /// The one row that fits.
 pub(crate) fn one(database: &dyn Peer, query: &Query<'_>) -> Result<String, Error> {
-    let request = query
-        .request()?
-        .header("Accept", "application/vnd.pgrst.object+json");
+    let request = query.request()?.header("Accept", "application/vnd.pgrst.object+json");
     let line = request.line();
     let response = database.send(request)?;
     if response.status == 406 {
         let mut error = refusal::of_table(&response, &line);
         if error.code.as_deref() == Some("supabase:PGRST116") {
             let several = rows_in(&response).is_some_and(|rows| rows > 1);
-            error.kind = if several {
-                ErrorKind::Conflict
-            } else {
-                ErrorKind::NotFound
-            };
+            error.kind = if several { ErrorKind::Conflict } else { ErrorKind::NotFound };
             let found = if several { "several rows" } else { "no row" };
             error.message = format!("{found} in `{}` where one was expected", query.table);
         }
@@ -198,9 +173,7 @@ pub(crate) fn one(database: &dyn Peer, query: &Query<'_>) -> Result<String, Erro
     }
     match answer(&response, &line)? {
         row @ Value::Object(_) => Ok(row.to_string()),
-        _ => Err(Error::protocol(format!(
-            "the server's answer to `{line}` is not one row"
-        ))),
+        _ => Err(Error::protocol(format!("the server's answer to `{line}` is not one row"))),
     }
 }
 
@@ -208,11 +181,7 @@ pub(crate) fn one(database: &dyn Peer, query: &Query<'_>) -> Result<String, Erro
 fn rows_in(response: &Response) -> Option<u64> {
     let body: Value = response.json().ok()?;
     let details = json::field(&body, "details")?.as_str()?.to_owned();
-    details
-        .split(|c: char| !c.is_ascii_digit())
-        .find(|digits| !digits.is_empty())?
-        .parse()
-        .ok()
+    details.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
 }
 
 /// Where a write goes.
@@ -265,9 +234,7 @@ pub(crate) fn update(
 ) -> Result<Written, Error> {
     let values: Map<String, Value> = json::parse(values, "values")?;
     if values.is_empty() {
-        return Err(Error::invalid_input(
-            "`values` is empty: there is nothing to change",
-        ));
+        return Err(Error::invalid_input("`values` is empty: there is nothing to change"));
     }
     let mut request = table_request(Method::Patch, target.table)?.json(&Value::Object(values));
     for (name, value) in conditions::query_for_writing(where_)? {
@@ -320,10 +287,8 @@ fn rows_request(target: &Target<'_>, rows: &str) -> Result<Option<Request>, Erro
             }
             names.sort();
             names.dedup();
-            let names: Vec<String> = names
-                .into_iter()
-                .map(|name| format!("\"{}\"", name.replace('"', "\\\"")))
-                .collect();
+            let names: Vec<String> =
+                names.into_iter().map(|name| format!("\"{}\"", name.replace('"', "\\\""))).collect();
             Ok(Some(request.query("columns", names.join(",")).json(&value)))
         }
         _ => Err(Error::invalid_input("`rows` is neither a map nor a list of maps")),
@@ -336,10 +301,7 @@ fn write(
     request: Request,
     preferences: &[&str],
 ) -> Result<Written, Error> {
-    let mut preferences: Vec<String> = preferences
-        .iter()
-        .map(|&preference| preference.to_owned())
-        .collect();
+    let mut preferences: Vec<String> = preferences.iter().map(|&preference| preference.to_owned()).collect();
     let mut request = in_schema(request, target.schema.as_deref());
     match target.returning.as_deref() {
         Some(returning) => {
@@ -358,28 +320,17 @@ fn write(
     let response = database.send(request)?;
     let rows = answer(&response, &line).map_err(|error| unsettled(error, &response))?;
     let count = total(&response).or_else(|| rows.as_array().map(|rows| rows.len() as u64));
-    let rows = if rows.is_null() {
-        "[]".into()
-    } else {
-        rows.to_string()
-    };
+    let rows = if rows.is_null() { "[]".into() } else { rows.to_string() };
     Ok(Written { count, rows })
 }
 
 fn nothing() -> Written {
-    Written {
-        count: Some(0),
-        rows: "[]".into(),
-    }
+    Written { count: Some(0), rows: "[]".into() }
 }
 
 /// A success whose body cannot be read: the change was made all the same.
 fn unsettled(error: Error, response: &Response) -> Error {
-    if response.is_success() {
-        error.effect(Effect::Applied)
-    } else {
-        error
-    }
+    if response.is_success() { error.effect(Effect::Applied) } else { error }
 }
 
 fn answer(response: &Response, line: &str) -> Result<Value, Error> {
@@ -394,13 +345,7 @@ fn answer(response: &Response, line: &str) -> Result<Value, Error> {
 
 /// N of `Content-Range: 0-9/N`.
 fn total(response: &Response) -> Option<u64> {
-    response
-        .header("content-range")?
-        .rsplit_once('/')?
-        .1
-        .trim()
-        .parse()
-        .ok()
+    response.header("content-range")?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 fn table_request(method: Method, table: &str) -> Result<Request, Error> {
@@ -413,10 +358,7 @@ fn table_request(method: Method, table: &str) -> Result<Request, Error> {
             table.escape_debug()
         )));
     }
-    Ok(Request::new(
-        method,
-        format!("/rest/v1/{}", encode_segment(table)),
-    ))
+    Ok(Request::new(method, format!("/rest/v1/{}", encode_segment(table))))
 }
 
 fn in_schema(request: Request, schema: Option<&str>) -> Request {
@@ -436,9 +378,7 @@ fn order(order: &str) -> String {
 }
 
 fn names_id(order: &str) -> bool {
-    order
-        .split(',')
-        .any(|part| part == "id" || part.starts_with("id."))
+    order.split(',').any(|part| part == "id" || part.starts_with("id."))
 }
 
 /// PostgREST allows no blanks in lists of columns, people write them; those inside quotes stay.

@@ -66,31 +66,11 @@ pub(crate) async fn measure(component: &Path, pace: Pace) -> Result<()> {
         counts.through_plugin, counts.fresh, counts.warm
     ));
     say(&table(&[
-        Row {
-            what: "through bascule-plugin, JSON to JSON",
-            unit: "us",
-            samples: &ours,
-        },
-        Row {
-            what: "wasmtime alone, new instance each call",
-            unit: "us",
-            samples: &fresh,
-        },
-        Row {
-            what: "wasmtime alone, one warm instance",
-            unit: "us",
-            samples: &warm,
-        },
-        Row {
-            what: "ratio to a new instance each call",
-            unit: "x",
-            samples: &ours.over(&fresh),
-        },
-        Row {
-            what: "ratio to a warm instance",
-            unit: "x",
-            samples: &ours.over(&warm),
-        },
+        Row { what: "through bascule-plugin, JSON to JSON", unit: "us", samples: &ours },
+        Row { what: "wasmtime alone, new instance each call", unit: "us", samples: &fresh },
+        Row { what: "wasmtime alone, one warm instance", unit: "us", samples: &warm },
+        Row { what: "ratio to a new instance each call", unit: "x", samples: &ours.over(&fresh) },
+        Row { what: "ratio to a warm instance", unit: "x", samples: &ours.over(&warm) },
     ]));
     say(&watch.caveat(&fresh));
     Ok(())
@@ -109,10 +89,8 @@ async fn through_plugin(host: &Arc<Host>, plugin: &Plugin, calls: u32) -> Result
         for number in 0..calls {
             let with = json!({ "a": number, "b": 1 });
             let call = Call::new("math.add", &with, Context::default(), &capabilities);
-            let sum = host
-                .call(&plugin, call)
-                .await
-                .map_err(|failure| anyhow::anyhow!("{}", failure.message))?;
+            let sum =
+                host.call(&plugin, call).await.map_err(|failure| anyhow::anyhow!("{}", failure.message))?;
             ensure!(sum == json!(number + 1), "{number} + 1 is {sum}");
         }
         Ok(begun.elapsed())

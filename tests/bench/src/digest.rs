@@ -16,9 +16,7 @@ pub(crate) struct Account {
 impl Account {
     /// The `Authorization` header that answers this challenge for one request.
     pub(crate) fn answer(&self, challenge: &str, method: &str, uri: &str, cnonce: &str) -> Result<String> {
-        let challenge = challenge
-            .strip_prefix("Digest ")
-            .context("not a digest challenge")?;
+        let challenge = challenge.strip_prefix("Digest ").context("not a digest challenge")?;
         let fields = fields(challenge);
         let field = |name: &str| fields.get(name).map(String::as_str);
         let hash = match field("algorithm") {
@@ -59,12 +57,7 @@ fn fields(text: &str) -> HashMap<String, String> {
         c == ',' && !quoted
     })
     .filter_map(|field| field.split_once('='))
-    .map(|(name, value)| {
-        (
-            name.trim().to_ascii_lowercase(),
-            value.trim().trim_matches('"').to_owned(),
-        )
-    })
+    .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"').to_owned()))
     .collect()
 }
 
@@ -74,10 +67,7 @@ mod tests {
 
     /// RFC 7616 section 3.9.1.
     fn mufasa() -> Account {
-        Account {
-            user: "Mufasa".into(),
-            password: "Circle of Life".into(),
-        }
+        Account { user: "Mufasa".into(), password: "Circle of Life".into() }
     }
 
     const CNONCE: &str = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
@@ -94,20 +84,14 @@ mod tests {
     #[test]
     fn the_examples_of_the_standard_are_answered() -> Result<()> {
         assert_eq!(response("MD5")?, "8ca523f5e9506fed4657c9700eebdbec");
-        assert_eq!(
-            response("SHA-256")?,
-            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"
-        );
+        assert_eq!(response("SHA-256")?, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1");
         Ok(())
     }
 
     #[test]
     fn a_challenge_without_qop_is_answered_in_the_old_way() -> Result<()> {
         // RFC 2617's predecessor, RFC 2069: the example with the erratum's response.
-        let account = Account {
-            user: "Mufasa".into(),
-            password: "CircleOfLife".into(),
-        };
+        let account = Account { user: "Mufasa".into(), password: "CircleOfLife".into() };
         let challenge = "Digest realm=\"testrealm@host.com\", nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
         let header = account.answer(challenge, "GET", "/dir/index.html", CNONCE)?;
         assert_eq!(

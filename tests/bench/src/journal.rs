@@ -73,13 +73,7 @@ async fn compare(
         }
         last = Some(kept);
     }
-    let Some(Kept {
-        records,
-        body_bytes,
-        commits,
-        ..
-    }) = last
-    else {
+    let Some(Kept { records, body_bytes, commits, .. }) = last else {
         return Ok(());
     };
     let mut per_second = Samples::default();
@@ -88,31 +82,11 @@ async fn compare(
         "journal: {title}, {rounds} rounds; a run leaves {records} records of {body_bytes} bytes in {commits} commits"
     ));
     say(&table(&[
-        Row {
-            what: "executor and journal, steps",
-            unit: "/s",
-            samples: &per_second,
-        },
-        Row {
-            what: "executor and journal, records",
-            unit: "/s",
-            samples: &ours,
-        },
-        Row {
-            what: "plain sqlx, a commit for each record",
-            unit: "/s",
-            samples: &plain,
-        },
-        Row {
-            what: "ratio of records per second",
-            unit: "x",
-            samples: &ours.over(&plain),
-        },
-        Row {
-            what: "a write of 4 KiB and its flush",
-            unit: "ms",
-            samples: &flush,
-        },
+        Row { what: "executor and journal, steps", unit: "/s", samples: &per_second },
+        Row { what: "executor and journal, records", unit: "/s", samples: &ours },
+        Row { what: "plain sqlx, a commit for each record", unit: "/s", samples: &plain },
+        Row { what: "ratio of records per second", unit: "x", samples: &ours.over(&plain) },
+        Row { what: "a write of 4 KiB and its flush", unit: "ms", samples: &flush },
     ]));
     say(&watch.caveat(&plain));
     Ok(())
@@ -150,25 +124,10 @@ async fn engine(folder: &Path, workflow: &Arc<Workflow>, steps: u32) -> Result<K
     let inputs = Map::from_iter([("items".to_owned(), (0..steps).collect())]);
     let commits = database.commits();
     let begun = Instant::now();
-    let run = runner
-        .start(
-            workflow,
-            Start {
-                inputs,
-                ..Start::default()
-            },
-        )
-        .await?;
-    let outcome = runner
-        .execute(run, Arc::clone(workflow), Default::default())
-        .await?;
+    let run = runner.start(workflow, Start { inputs, ..Start::default() }).await?;
+    let outcome = runner.execute(run, Arc::clone(workflow), Default::default()).await?;
     let time = begun.elapsed();
-    ensure!(
-        outcome.status == Status::Succeeded,
-        "the run ended {:?}: {:?}",
-        outcome.status,
-        outcome.failure
-    );
+    ensure!(outcome.status == Status::Succeeded, "the run ended {:?}: {:?}", outcome.status, outcome.failure);
     let commits = database.commits() - commits;
     let (records, bytes): (u32, i64) =
         sqlx::query_as("SELECT count(*), coalesce(sum(length(body)), 0) FROM journal_entry")
@@ -178,12 +137,7 @@ async fn engine(folder: &Path, workflow: &Arc<Workflow>, steps: u32) -> Result<K
     database.close().await;
     fs::remove_dir_all(place)?;
     let body_bytes = usize::try_from(bytes)? / usize::try_from(records.max(1))?;
-    Ok(Kept {
-        time,
-        records,
-        body_bytes,
-        commits,
-    })
+    Ok(Kept { time, records, body_bytes, commits })
 }
 
 /// The same pragmas, one connection, `BEGIN` and `COMMIT` around each record.
@@ -241,22 +195,12 @@ fn for_each() -> Result<Arc<Workflow>> {
         key: None,
         parallel: PARALLEL,
     };
-    Ok(workflow(
-        "for-each",
-        vec![step(
-            "each".to_owned(),
-            json!({ "number": "${{ item }}" }),
-            Some(each),
-        )?],
-    ))
+    Ok(workflow("for-each", vec![step("each".to_owned(), json!({ "number": "${{ item }}" }), Some(each))?]))
 }
 
 fn step(id: String, with: Value, for_each: Option<ForEach>) -> Result<Step> {
-    let call = Call {
-        plugin: "bench".to_owned(),
-        function: "nothing".to_owned(),
-        with: Template::parse(&with)?,
-    };
+    let call =
+        Call { plugin: "bench".to_owned(), function: "nothing".to_owned(), with: Template::parse(&with)? };
     Ok(Step {
         id,
         name: None,
@@ -290,10 +234,7 @@ fn workflow(id: &str, steps: Vec<Step>) -> Arc<Workflow> {
         finally: Vec::new(),
         output: None,
         triggers: Vec::new(),
-        digest: Sha256::digest(id)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        digest: Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect(),
         text: id.into(),
     })
 }

@@ -32,10 +32,7 @@ struct Busy {
 impl Watch {
     /// `ours` is a process, not a child of this one, whose work belongs to the measurement.
     pub(crate) fn start(ours: Option<u32>) -> Self {
-        Self {
-            ours,
-            before: busy(ours),
-        }
+        Self { ours, before: busy(ours) }
     }
 
     /// What to keep in mind with figures whose steadier side is `reference`.
@@ -43,16 +40,14 @@ impl Watch {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let apart = number(reference.unrest() * 100.0);
         let mut text = format!(
-            "  noise: {cpus} CPUs; the rounds of the side without Bascule lay {apart} % apart, and a ratio is no surer than that"
+            "  noise: {cpus} CPUs; the middle half of the rounds without Bascule is {apart} % wide, and a ratio is no surer than that"
         );
         if let (Some(before), Some(after)) = (self.before, busy(self.ours)) {
             let others = (after.all - before.all) - (after.ours - before.ours);
             let stolen = after.stolen - before.stolen;
             let there = (after.there - before.there).max(0.01);
             let part = ((others + stolen) / there * 100.0).max(0.0);
-            text.push_str(&format!(
-                "; others (the kernel included) had {part:.0} % of the CPUs"
-            ));
+            text.push_str(&format!("; others (the kernel included) had {part:.0} % of the CPUs"));
             if part > 10.0 {
                 text.push_str(": measure again on a quiet machine");
             }
@@ -66,18 +61,12 @@ fn busy(ours: Option<u32>) -> Option<Busy> {
     // proc(5): user nice system idle iowait irq softirq steal; guest time is in user already.
     let text = fs::read_to_string("/proc/stat").ok()?;
     let fields = text.lines().next()?.split_ascii_whitespace().skip(1).take(8);
-    let fields = fields
-        .map(|field| field.parse::<f64>().map(|ticks| ticks / TICKS))
-        .collect::<Result<Vec<_>, _>>();
+    let fields =
+        fields.map(|field| field.parse::<f64>().map(|ticks| ticks / TICKS)).collect::<Result<Vec<_>, _>>();
     let [user, nice, system, idle, waiting, interrupts, soft, stolen] = fields.ok()?.try_into().ok()?;
     let all = user + nice + system + interrupts + soft;
     let ours = cpu_of(std::process::id())? + cpu_of_children()? + ours.and_then(cpu_of).unwrap_or_default();
-    Some(Busy {
-        all,
-        ours,
-        stolen,
-        there: all + idle + waiting + stolen,
-    })
+    Some(Busy { all, ours, stolen, there: all + idle + waiting + stolen })
 }
 
 /// USER_HZ, which Linux has fixed at 100 for what `/proc` shows.
@@ -126,10 +115,7 @@ mod tests {
     fn the_caveat_tells_what_others_had_where_the_system_tells() {
         let watch = Watch::start(None);
         let text = watch.caveat(&Samples::default());
-        assert_eq!(
-            text.contains("of the CPUs"),
-            fs::exists("/proc/stat").unwrap_or_default()
-        );
+        assert_eq!(text.contains("of the CPUs"), fs::exists("/proc/stat").unwrap_or_default());
     }
 
     #[test]

@@ -18,10 +18,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "bascule-bench",
-    about = "Measures; `cargo xtask bench` prepares what this needs"
-)]
+#[command(name = "bascule-bench", about = "Measures; `cargo xtask bench` prepares what this needs")]
 struct Arguments {
     #[command(subcommand)]
     figure: Figure,

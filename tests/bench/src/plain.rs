@@ -38,18 +38,12 @@ async fn serve_all(plan: &Plan) -> Result<Pass> {
     // Loopback only, whatever the environment says about proxies.
     let client = Client::builder().no_proxy().build()?;
     let begun = Instant::now();
-    let rows = Rows {
-        client: &client,
-        plan,
-    };
+    let rows = Rows { client: &client, plan };
     let person = rows.person().await?;
     let devices = rows.devices().await?;
     let job = Arc::new(Job {
         client: client.clone(),
-        account: Account {
-            user: plan.user.clone(),
-            password: plan.password.clone(),
-        },
+        account: Account { user: plan.user.clone(), password: plan.password.clone() },
         face: person,
     });
     let places = Arc::new(Semaphore::new(plan.parallel));
@@ -57,10 +51,7 @@ async fn serve_all(plan: &Plan) -> Result<Pass> {
     for device in devices {
         let (job, place) = (Arc::clone(&job), Arc::clone(&places).acquire_owned().await?);
         tasks.spawn(async move {
-            let way = job
-                .serve(&device)
-                .await
-                .with_context(|| format!("terminal {}", device["name"]));
+            let way = job.serve(&device).await.with_context(|| format!("terminal {}", device["name"]));
             drop(place);
             way
         });
@@ -89,33 +80,16 @@ struct Face {
 impl Rows<'_> {
     async fn person(&self) -> Result<Face> {
         let id = format!("eq.{}", self.plan.employee);
-        let query = [
-            ("select", "id,full_name,biometrics(employee_no,photo_url)"),
-            ("id", id.as_str()),
-        ];
-        let (person, _) = self
-            .get(
-                "employees",
-                &query,
-                ("Accept", "application/vnd.pgrst.object+json"),
-            )
-            .await?;
+        let query = [("select", "id,full_name,biometrics(employee_no,photo_url)"), ("id", id.as_str())];
+        let (person, _) =
+            self.get("employees", &query, ("Accept", "application/vnd.pgrst.object+json")).await?;
         let of_biometrics = |name: &str| {
             let value = person["biometrics"][name].as_str();
-            value
-                .map(str::to_owned)
-                .with_context(|| format!("the person has no {name}: {person}"))
+            value.map(str::to_owned).with_context(|| format!("the person has no {name}: {person}"))
         };
         let photo = of_biometrics("photo_url")?;
-        let url = if photo.starts_with('/') {
-            format!("{}{photo}", self.plan.supabase)
-        } else {
-            photo
-        };
-        Ok(Face {
-            fpid: of_biometrics("employee_no")?,
-            url,
-        })
+        let url = if photo.starts_with('/') { format!("{}{photo}", self.plan.supabase) } else { photo };
+        Ok(Face { fpid: of_biometrics("employee_no")?, url })
     }
 
     async fn devices(&self) -> Result<Vec<Value>> {
@@ -130,12 +104,8 @@ impl Rows<'_> {
                 ("offset", &offset),
             ];
             let (page, range) = self.get("devices", &query, ("Prefer", "count=exact")).await?;
-            let Value::Array(rows) = page else {
-                bail!("not a list of rows: {page}")
-            };
-            let total = range
-                .as_deref()
-                .and_then(|range| range.rsplit_once('/')?.1.parse::<usize>().ok());
+            let Value::Array(rows) = page else { bail!("not a list of rows: {page}") };
+            let total = range.as_deref().and_then(|range| range.rsplit_once('/')?.1.parse::<usize>().ok());
             let total = total.context("the answer does not say how many rows there are")?;
             ensure!(!rows.is_empty() || total == 0, "an empty page");
             devices.extend(rows);
@@ -153,18 +123,10 @@ impl Rows<'_> {
     ) -> Result<(Value, Option<String>)> {
         let url = Url::parse_with_params(&format!("{}/rest/v1/{table}", self.plan.supabase), query)?;
         let key = &self.plan.key;
-        let request = self
-            .client
-            .get(url)
-            .header("apikey", key)
-            .bearer_auth(key)
-            .header(header.0, header.1);
+        let request = self.client.get(url).header("apikey", key).bearer_auth(key).header(header.0, header.1);
         let response = request.send().await?.error_for_status()?;
-        let range = response
-            .headers()
-            .get("content-range")
-            .and_then(|range| range.to_str().ok())
-            .map(str::to_owned);
+        let range =
+            response.headers().get("content-range").and_then(|range| range.to_str().ok()).map(str::to_owned);
         Ok((serde_json::from_slice(&response.bytes().await?)?, range))
     }
 }
@@ -185,11 +147,7 @@ struct Job {
 impl Job {
     /// Replaces the face, creates it where there is none, and looks whether it is there.
     async fn serve(&self, device: &Value) -> Result<Way> {
-        let origin = format!(
-            "http://{}:{}",
-            device["ip"].as_str().context("no ip")?,
-            device["port"]
-        );
+        let origin = format!("http://{}:{}", device["ip"].as_str().context("no ip")?, device["port"]);
         let Face { fpid, url } = &self.face;
         let record = json!({
             "faceURL": url, "faceLibType": "blackFD", "FDID": "1", "FPID": fpid, "faceID": fpid,
@@ -198,9 +156,7 @@ impl Job {
         let (mut status, mut answer) = self.send(&origin, Method::PUT, "FDModify", &record).await?;
         if status != StatusCode::OK {
             way = Way::Created;
-            (status, answer) = self
-                .send(&origin, Method::POST, "FaceDataRecord", &record)
-                .await?;
+            (status, answer) = self.send(&origin, Method::POST, "FaceDataRecord", &record).await?;
         }
         ensure!(
             status == StatusCode::OK && answer["statusCode"] == 1,
@@ -210,15 +166,9 @@ impl Job {
             "searchResultPosition": 0, "maxResults": 30, "faceLibType": "blackFD", "FDID": "1", "FPID": fpid,
         });
         let (status, found) = self.send(&origin, Method::POST, "FDSearch", &search).await?;
-        let there = found["MatchList"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|face| face["FPID"] == fpid.as_str());
-        ensure!(
-            status == StatusCode::OK && there,
-            "the face is not there: {status} {found}"
-        );
+        let there =
+            found["MatchList"].as_array().into_iter().flatten().any(|face| face["FPID"] == fpid.as_str());
+        ensure!(status == StatusCode::OK && there, "the face is not there: {status} {found}");
         Ok(way)
     }
 
@@ -233,30 +183,15 @@ impl Job {
         let uri = format!("/ISAPI/Intelligent/FDLib/{name}?format=json");
         let url = Url::parse(&format!("{origin}{uri}"))?;
         let probed = self.client.request(method.clone(), url.clone()).send().await?;
-        ensure!(
-            probed.status() == StatusCode::UNAUTHORIZED,
-            "no challenge, but {}",
-            probed.status()
-        );
-        let challenge = probed
-            .headers()
-            .get("www-authenticate")
-            .context("a 401 without a challenge")?;
+        ensure!(probed.status() == StatusCode::UNAUTHORIZED, "no challenge, but {}", probed.status());
+        let challenge = probed.headers().get("www-authenticate").context("a 401 without a challenge")?;
         let challenge = challenge.to_str()?.to_owned();
         // Read to its end, the answer frees the socket for the next request.
         probed.bytes().await?;
-        let authorization = self
-            .account
-            .answer(&challenge, method.as_str(), &uri, "5ccc069c403ebaf9")?;
-        let request = self
-            .client
-            .request(method, url)
-            .header("Authorization", authorization);
-        let response = request
-            .header("Content-Type", "application/json")
-            .body(body.to_string())
-            .send()
-            .await?;
+        let authorization = self.account.answer(&challenge, method.as_str(), &uri, "5ccc069c403ebaf9")?;
+        let request = self.client.request(method, url).header("Authorization", authorization);
+        let response =
+            request.header("Content-Type", "application/json").body(body.to_string()).send().await?;
         let status = response.status();
         Ok((status, serde_json::from_slice(&response.bytes().await?)?))
     }
@@ -269,12 +204,7 @@ mod tests {
     use super::*;
 
     async fn served(scenario: Scenario) -> Result<(Pass, Fleet)> {
-        let fleet = Fleet::start(FleetOptions {
-            terminals: 3,
-            scenario,
-            ..FleetOptions::default()
-        })
-        .await?;
+        let fleet = Fleet::start(FleetOptions { terminals: 3, scenario, ..FleetOptions::default() }).await?;
         let plan = Plan {
             engine: Vec::new(),
             show: Vec::new(),
@@ -287,22 +217,13 @@ mod tests {
             key: SERVICE_KEY.to_owned(),
             user: USER.to_owned(),
             password: PASSWORD.to_owned(),
-            employee: fleet
-                .people()
-                .complete()
-                .context("nobody is complete")?
-                .id
-                .clone(),
+            employee: fleet.people().complete().context("nobody is complete")?.id.clone(),
         };
         Ok((serve_all(&plan).await?, fleet))
     }
 
     fn requests(fleet: &Fleet) -> Vec<u64> {
-        fleet
-            .terminals()
-            .iter()
-            .map(|terminal| terminal.requests())
-            .collect()
+        fleet.terminals().iter().map(|terminal| terminal.requests()).collect()
     }
 
     #[tokio::test]

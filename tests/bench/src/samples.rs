@@ -13,33 +13,33 @@ impl Samples {
 
     /// The middle one; of an even number the mean of the two in the middle; 0 without any.
     pub(crate) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// The value that this part of the rounds lies below, `part` from 0 to 1; between two rounds by proportion.
+    fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        match (sorted.len() % 2, sorted.get(middle)) {
-            (_, None) => 0.0,
-            (1, Some(value)) => *value,
-            (_, Some(value)) => f64::midpoint(sorted[middle - 1], *value),
-        }
-    }
-
-    fn least(&self) -> f64 {
-        self.0.iter().copied().reduce(f64::min).unwrap_or_default()
-    }
-
-    fn most(&self) -> f64 {
-        self.0.iter().copied().reduce(f64::max).unwrap_or_default()
+        let Some(last) = sorted.len().checked_sub(1) else {
+            return 0.0;
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a place among some rounds"
+        )]
+        let (place, below) = {
+            let place = last as f64 * part.clamp(0.0, 1.0);
+            (place, place as usize)
+        };
+        let above = (below + 1).min(last);
+        sorted[below] + (sorted[above] - sorted[below]) * place.fract()
     }
 
     /// Round by round, this one divided by the other: both sides of a round had the same machine.
     pub(crate) fn over(&self, other: &Self) -> Self {
-        Self(
-            self.0
-                .iter()
-                .zip(&other.0)
-                .map(|(this, other)| this / other)
-                .collect(),
-        )
+        Self(self.0.iter().zip(&other.0).map(|(this, other)| this / other).collect())
     }
 
     /// Round by round.
@@ -47,14 +47,10 @@ impl Samples {
         self.0.iter().copied().for_each(see);
     }
 
-    /// How far the rounds lie apart, as a part of the median.
+    /// How wide the middle half of the rounds is, as a part of the median.
     pub(crate) fn unrest(&self) -> f64 {
         let median = self.median();
-        if median == 0.0 {
-            0.0
-        } else {
-            (self.most() - self.least()) / median
-        }
+        if median == 0.0 { 0.0 } else { (self.quantile(0.75) - self.quantile(0.25)) / median }
     }
 }
 
@@ -65,26 +61,16 @@ pub(crate) struct Row<'r> {
     pub(crate) samples: &'r Samples,
 }
 
-/// Rows under each other, each with median and the least and most of all rounds.
+/// Rows under each other, each with the median, the middle half and the least and most of all rounds.
 pub(crate) fn table(rows: &[Row<'_>]) -> String {
-    let width = rows
-        .iter()
-        .map(|row| row.what.chars().count())
-        .max()
-        .unwrap_or_default();
-    let mut text = format!("  {:width$}  {:>12}   least .. most", "", "median");
+    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or_default();
+    let mut text = format!("  {:width$}  {:>10}   {:16}   all rounds", "", "median", "middle half");
     for Row { what, unit, samples } in rows {
-        let (median, least, most) = (
-            number(samples.median()),
-            number(samples.least()),
-            number(samples.most()),
-        );
+        let at = |part| number(samples.quantile(part));
+        let median = format!("{} {unit}", at(0.5));
+        let half = format!("{} .. {}", at(0.25), at(0.75));
         // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            "\n  {what:width$}  {:>12}   {least} .. {most}",
-            format!("{median} {unit}")
-        );
+        let _ = write!(text, "\n  {what:width$}  {median:>10}   {half:16}   {} .. {}", at(0.0), at(1.0));
     }
     text
 }
@@ -118,12 +104,12 @@ mod tests {
     #[test]
     fn a_ratio_is_taken_round_by_round() {
         let ratio = samples(&[10.0, 40.0]).over(&samples(&[5.0, 10.0]));
-        assert_eq!((ratio.least(), ratio.most()), (2.0, 4.0));
+        assert_eq!((ratio.quantile(0.0), ratio.quantile(1.0)), (2.0, 4.0));
     }
 
     #[test]
-    fn unrest_is_the_width_against_the_median() {
-        assert_eq!(samples(&[9.0, 10.0, 12.0]).unrest(), 0.3);
+    fn unrest_is_the_middle_half_against_the_median() {
+        assert_eq!(samples(&[900.0, 8.0, 10.0, 12.0, 1.0]).unrest(), 0.4);
     }
 
     #[test]
@@ -135,24 +121,10 @@ mod tests {
     #[test]
     fn a_table_lines_its_rows_up() {
         let two = samples(&[1.0, 3.0]);
-        let rows = [
-            Row {
-                what: "a",
-                unit: "s",
-                samples: &two,
-            },
-            Row {
-                what: "long",
-                unit: "x",
-                samples: &two,
-            },
-        ];
+        let rows =
+            [Row { what: "a", unit: "s", samples: &two }, Row { what: "long", unit: "x", samples: &two }];
         let text = table(&rows);
-        let columns: Vec<_> = text
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.find("1.00 .."))
-            .collect();
+        let columns: Vec<_> = text.lines().skip(1).filter_map(|line| line.find("1.50 ..")).collect();
         assert_eq!(columns.len(), 2);
         assert_eq!(columns[0], columns[1]);
     }

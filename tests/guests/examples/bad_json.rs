@@ -10,10 +10,7 @@ struct Guest;
 
 impl values::Guest for Guest {
     fn echo(value: values::Everything) -> Result<values::Everything, Error> {
-        Ok(values::Everything {
-            when: "half past nine".into(),
-            ..value
-        })
+        Ok(values::Everything { when: "half past nine".into(), ..value })
     }
 
     fn echo_json(_: String) -> Result<String, Error> {

@@ -1,9 +1,6 @@
 //! Looks for what WASI might give away: files, environment, network; and misuses what it does give.
 
-#![cfg_attr(
-    target_family = "wasm",
-    expect(unsafe_code, reason = "wit-bindgen writes the exports")
-)]
+#![cfg_attr(target_family = "wasm", expect(unsafe_code, reason = "wit-bindgen writes the exports"))]
 
 // Without the SDK, as a guest from elsewhere would be: it carries no WIT text.
 mod bindings {
@@ -84,10 +81,9 @@ impl nosy::Guest for Guest {
 fn aim(family: IpAddressFamily) -> bindings::wasi::sockets::network::IpSocketAddress {
     use bindings::wasi::sockets::network::{IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress};
     match family {
-        IpAddressFamily::Ipv4 => IpSocketAddress::Ipv4(Ipv4SocketAddress {
-            port: 80,
-            address: (127, 0, 0, 1),
-        }),
+        IpAddressFamily::Ipv4 => {
+            IpSocketAddress::Ipv4(Ipv4SocketAddress { port: 80, address: (127, 0, 0, 1) })
+        }
         IpAddressFamily::Ipv6 => IpSocketAddress::Ipv6(Ipv6SocketAddress {
             port: 80,
             flow_info: 0,

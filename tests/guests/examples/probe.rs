@@ -18,10 +18,7 @@ impl values::Guest for Guest {
     }
 
     fn join(first_word: String, second_word: Option<String>) -> Result<String, Error> {
-        Ok(format!(
-            "{first_word} {}",
-            second_word.as_deref().unwrap_or("nothing")
-        ))
+        Ok(format!("{first_word} {}", second_word.as_deref().unwrap_or("nothing")))
     }
 
     fn fail(
@@ -32,14 +29,7 @@ impl values::Guest for Guest {
         retry_after: Option<u64>,
         details: Option<String>,
     ) -> Result<(), Error> {
-        Err(Error {
-            kind,
-            code,
-            message,
-            effect,
-            retry_after,
-            details,
-        })
+        Err(Error { kind, code, message, effect, retry_after, details })
     }
 
     fn nan() -> Result<f64, Error> {
@@ -88,11 +78,7 @@ impl lent::Guest for Guest {
         let response = peer.send(&Request::get(path))?;
         Ok(lent::Answer {
             status: response.status,
-            headers: response
-                .headers
-                .into_iter()
-                .map(|field| (field.name, field.value))
-                .collect(),
+            headers: response.headers.into_iter().map(|field| (field.name, field.value)).collect(),
             body: String::from_utf8_lossy(&response.body).into_owned(),
         })
     }
@@ -108,9 +94,7 @@ impl lent::Guest for Guest {
 
     fn remember(store: &Store, key: String, value: String) -> Result<(String, u64), Error> {
         store.put(&key, &value, None)?;
-        let stored = store
-            .get(&key)?
-            .ok_or_else(|| Error::internal("what was stored is not there"))?;
+        let stored = store.get(&key)?.ok_or_else(|| Error::internal("what was stored is not there"))?;
         Ok((stored.value, stored.version))
     }
 

@@ -16,10 +16,6 @@ impl attack::Guest for Guest {
 
 #[inline(never)]
 fn deeper(depth: u64) -> u64 {
-    let below = if std::hint::black_box(true) {
-        deeper(std::hint::black_box(depth + 1))
-    } else {
-        0
-    };
+    let below = if std::hint::black_box(true) { deeper(std::hint::black_box(depth + 1)) } else { 0 };
     std::hint::black_box(below) + depth
 }

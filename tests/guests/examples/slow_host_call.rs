@@ -11,11 +11,7 @@ struct Guest;
 impl device::Guest for Guest {
     /// `how`: `get` or `post` passes the peer's failure on, `get-then-spin` and `post-then-spin` never end.
     fn run(peer: &Connection, how: String) -> Result<Vec<String>, Error> {
-        let request = if how.starts_with("post") {
-            Request::post("/slow")
-        } else {
-            Request::get("/slow")
-        };
+        let request = if how.starts_with("post") { Request::post("/slow") } else { Request::get("/slow") };
         let outcome = peer.send(&request);
         while how.ends_with("spin") {
             std::hint::black_box(());

@@ -61,10 +61,7 @@ impl device::Guest for Guest {
             (":authority", &other),
         ] {
             let mut request = request("/");
-            request.headers.push(Field {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            });
+            request.headers.push(Field { name: name.to_owned(), value: value.to_owned() });
             seen.push(attempt(peer, &format!("header {name:?}: {value:?}"), request));
         }
         Ok(seen)

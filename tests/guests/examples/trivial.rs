@@ -10,7 +10,6 @@ struct Guest;
 
 impl math::Guest for Guest {
     fn add(a: u32, b: u32) -> Result<u32, Error> {
-        a.checked_add(b)
-            .ok_or_else(|| Error::invalid_input("the sum does not fit into 32 bits"))
+        a.checked_add(b).ok_or_else(|| Error::invalid_input("the sum does not fit into 32 bits"))
     }
 }

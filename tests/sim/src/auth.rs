@@ -12,8 +12,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use tokio::time::Instant;
 
-pub use self::credentials::{Algorithm, Parts, digest_response};
 use self::credentials::Credentials;
+pub use self::credentials::{Algorithm, Parts, digest_response};
 use crate::quirks::{Basic, DeadNonce, Quirks};
 use crate::wire::Request;
 
@@ -81,7 +81,12 @@ pub(crate) type Known = String;
 
 impl Guard {
     pub(crate) fn new(user: &str, password: &str, realm: &str) -> Self {
-        Self { user: user.to_owned(), password: password.to_owned(), realm: realm.to_owned(), book: Mutex::default() }
+        Self {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            realm: realm.to_owned(),
+            book: Mutex::default(),
+        }
     }
 
     /// Lets the request in, or says why not.
@@ -160,7 +165,13 @@ impl Guard {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge(&self, book: &mut Book, quirks: &Quirks, request: &Request, header: &str) -> Result<Known, Reason> {
+    fn judge(
+        &self,
+        book: &mut Book,
+        quirks: &Quirks,
+        request: &Request,
+        header: &str,
+    ) -> Result<Known, Reason> {
         let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
         if scheme.eq_ignore_ascii_case("basic") {
             return self.judge_basic(quirks, rest);
@@ -217,11 +228,23 @@ impl Guard {
         if quirks.basic == Basic::Refused {
             return Err(Reason::BasicRefused);
         }
-        let expected = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", self.user, self.password));
-        if token.trim() == expected { Ok(format!("basic {}", self.user)) } else { Err(Reason::Wrong("basic")) }
+        let expected =
+            base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", self.user, self.password));
+        if token.trim() == expected {
+            Ok(format!("basic {}", self.user))
+        } else {
+            Err(Reason::Wrong("basic"))
+        }
     }
 
-    fn refusal(&self, book: &mut Book, quirks: &Quirks, request: &Request, reason: Reason, challenge: bool) -> Refusal {
+    fn refusal(
+        &self,
+        book: &mut Book,
+        quirks: &Quirks,
+        request: &Request,
+        reason: Reason,
+        challenge: bool,
+    ) -> Refusal {
         let stale = quirks.stale && matches!(reason, Reason::DeadNonce(_));
         let challenges = if challenge { self.challenges(book, quirks, request, stale) } else { Vec::new() };
         let locked = book.locked_until.map(|until| until.saturating_duration_since(Instant::now()));

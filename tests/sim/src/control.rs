@@ -126,9 +126,12 @@ impl Control {
     }
 
     fn fault(&self, given: &Value) -> Outcome {
-        let Value::Object(mut given) = given.clone() else { return Err(bad("an order is an object".to_owned())) };
+        let Value::Object(mut given) = given.clone() else {
+            return Err(bad("an order is an object".to_owned()));
+        };
         let device = given.shift_remove("device").unwrap_or_default();
-        let order: Order = serde_json::from_value(json!({ "device": device, "order": given })).map_err(|error| bad(error.to_string()))?;
+        let order: Order = serde_json::from_value(json!({ "device": device, "order": given }))
+            .map_err(|error| bad(error.to_string()))?;
         match order.device.as_str() {
             "supabase" => self.0.supabase.faults.order(order.order),
             "*" => self.0.terminals.iter().for_each(|terminal| terminal.fault(order.order.clone())),

@@ -138,7 +138,9 @@ impl Fault {
         if let (Mishap::Delay { ms }, true) = (&self.mishap, self.after_effect) {
             tokio::time::sleep(std::time::Duration::from_millis(*ms)).await;
         }
-        let Reply::Answer(mut answer) = reply else { return reply };
+        let Reply::Answer(mut answer) = reply else {
+            return reply;
+        };
         match self.mishap {
             Mishap::Cut { after } => answer.delivery.cut_after = Some(after),
             Mishap::Slow(drip) => answer.delivery.slow = Some(drip),
@@ -154,7 +156,9 @@ impl Mishap {
         match self {
             Self::Reset => Some(Reply::Reset),
             Self::Silence => Some(Reply::Silence),
-            Self::Garbage => Some(Reply::Raw(Bytes::from_static(b"\x16\x03\x01\0garbage\r\n\xff\xfe\r\n\r\n"))),
+            Self::Garbage => {
+                Some(Reply::Raw(Bytes::from_static(b"\x16\x03\x01\0garbage\r\n\xff\xfe\r\n\r\n")))
+            }
             Self::Html => Some(html(200, "Welcome").into()),
             Self::Status { status, body, content_type, headers } => {
                 let mut answer = Answer::new(*status, content_type, body.clone());
@@ -203,7 +207,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_mishap_after_the_effect_replaces_only_the_answer() -> Result<(), serde_json::Error> {
-        let fault: Fault = serde_json::from_value(serde_json::json!({ "after_effect": true, "mishap": "reset" }))?;
+        let fault: Fault =
+            serde_json::from_value(serde_json::json!({ "after_effect": true, "mishap": "reset" }))?;
         assert!(fault.instead().await.is_none());
         assert!(matches!(fault.spoil(Answer::empty(200).into()).await, Reply::Reset));
         Ok(())

@@ -85,7 +85,8 @@ impl Fleet {
         let cast = scenario::cast(options.scenario, options.terminals, options.seed);
 
         let supabase = Arc::new(Supabase::new(ledger.clone()));
-        let supabase_door = Door::open(Arc::clone(&supabase) as _, None, tasks.clone(), ended.clone()).await?;
+        let supabase_door =
+            Door::open(Arc::clone(&supabase) as _, None, tasks.clone(), ended.clone()).await?;
         supabase.set_origin(format!("http://127.0.0.1:{}", supabase_door.port()));
 
         let mut terminals = Vec::with_capacity(cast.terminals.len());
@@ -94,7 +95,8 @@ impl Fleet {
         for (number, made) in cast.terminals.into_iter().enumerate() {
             let (offline, locked) = (made.initial.offline, made.initial.locked);
             let device = Arc::new(Device::new(number, made.id, made.name, made.initial, ledger.clone()));
-            let door = Door::open(Arc::clone(&device) as _, identity.clone(), tasks.clone(), ended.clone()).await?;
+            let door =
+                Door::open(Arc::clone(&device) as _, identity.clone(), tasks.clone(), ended.clone()).await?;
             let scheme = if options.tls { "https" } else { "http" };
             let origin = device.origin.get_or_init(|| format!("{scheme}://127.0.0.1:{}", door.port()));
             debug_assert!(origin.ends_with(&door.port().to_string()));
@@ -112,8 +114,12 @@ impl Fleet {
         scenario::fill(&supabase, &cast.people, &terminals, options.seed)?;
         if let Some(path) = &options.tables {
             let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let tables: Value = serde_json::from_slice(&text).with_context(|| format!("in {}", path.display()))?;
-            supabase.define_tables(&tables).map_err(anyhow::Error::msg).with_context(|| format!("in {}", path.display()))?;
+            let tables: Value =
+                serde_json::from_slice(&text).with_context(|| format!("in {}", path.display()))?;
+            supabase
+                .define_tables(&tables)
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("in {}", path.display()))?;
         }
         if let Some(path) = options.state.as_deref().filter(|path| path.exists()) {
             state::load(path, &terminals, &supabase)?;
@@ -125,7 +131,8 @@ impl Fleet {
         }
 
         let asked_to_end = CancellationToken::new();
-        let shared = Arc::new(Shared { terminals, supabase, ledger, people: cast.people, roles, asked_to_end });
+        let shared =
+            Arc::new(Shared { terminals, supabase, ledger, people: cast.people, roles, asked_to_end });
         let control = Arc::new(Control(Arc::clone(&shared)));
         let control_door = Door::open(control, None, tasks.clone(), ended.clone()).await?;
         Ok(Self { shared, supabase_door, control_door, tasks, ended, state: options.state })
@@ -230,6 +237,7 @@ fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() {
         // If it is refused, fewer terminals fit, and binding the first too many says so.
-        let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).err();
+        let _refused =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).err();
     }
 }

@@ -149,7 +149,8 @@ impl Ledger {
             });
             face.nth = u32::try_from(earlier.count()).unwrap_or(u32::MAX).saturating_add(1);
         }
-        let entry = Entry { seq, at: Timestamp::now(), device, kind, request, credential, subject, face, code, note };
+        let entry =
+            Entry { seq, at: Timestamp::now(), device, kind, request, credential, subject, face, code, note };
         if let (Some(file), Ok(mut line)) = (&mut book.file, serde_json::to_vec(&entry)) {
             line.push(b'\n');
             // A full disk must not change how the devices behave; the reader of the file will miss the line.

@@ -39,8 +39,8 @@ pub use fleet::{Fleet, FleetOptions};
 pub use ledger::{Entry, FaceWrite, Kind, Ledger};
 pub use photo::{Sampling, Sketch};
 pub use quirks::{
-    Algorithms, Basic, BusyAs, ChallengeForm, DeadNonce, Drip, EmptyDelete, Length, LockBody, Namespace, OverMax,
-    OverlongName, Oversize, Parts, Position, Quirks, SetUp, Support, XmlVersion,
+    Algorithms, Basic, BusyAs, ChallengeForm, DeadNonce, Drip, EmptyDelete, Length, LockBody, Namespace,
+    OverMax, OverlongName, Oversize, Parts, Position, Quirks, SetUp, Support, XmlVersion,
 };
 pub use scenario::{People, Person, Role, Scenario};
 pub use supabase::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};

@@ -51,10 +51,11 @@ impl Sketch {
         }
         let [height, width] = [self.height.to_be_bytes(), self.width.to_be_bytes()];
         let sampling = if self.sampling == Sampling::Half { 0x22 } else { 0x11 };
-        let frame =
-            [&[8][..], &height, &width, &[3, 1, sampling, 0, 2, 0x11, 1, 3, 0x11, 1]].concat();
+        let frame = [&[8][..], &height, &width, &[3, 1, sampling, 0, 2, 0x11, 1, 3, 0x11, 1]].concat();
         segment(&mut out, 0xc0, &frame);
-        for (class, lengths, values) in [(0x00, &DC_LENGTHS, &DC_VALUES[..]), (0x10, &AC_LENGTHS, &AC_VALUES[..])] {
+        for (class, lengths, values) in
+            [(0x00, &DC_LENGTHS, &DC_VALUES[..]), (0x10, &AC_LENGTHS, &AC_VALUES[..])]
+        {
             for table in [0_u8, 1] {
                 segment(&mut out, 0xc4, &[&[class | table][..], lengths, values].concat());
             }
@@ -178,14 +179,16 @@ mod tests {
 
     #[test]
     fn the_codes_are_those_of_t_81_table_k_3() {
-        let codes: Vec<String> = (0..6).map(dc_code).map(|(code, length)| format!("{code:0w$b}", w = length as usize)).collect();
+        let codes: Vec<String> =
+            (0..6).map(dc_code).map(|(code, length)| format!("{code:0w$b}", w = length as usize)).collect();
         assert_eq!(codes, ["00", "010", "011", "100", "101", "110"]);
         assert_eq!(dc_code(8), (0b11_1110, 6));
     }
 
     #[test]
     fn every_number_draws_another_picture_of_a_few_kilobytes() {
-        let pictures: std::collections::BTreeSet<Vec<u8>> = (0..50).map(|seed| Sketch::new(seed).draw()).collect();
+        let pictures: std::collections::BTreeSet<Vec<u8>> =
+            (0..50).map(|seed| Sketch::new(seed).draw()).collect();
         assert_eq!(pictures.len(), 50);
         assert!(pictures.iter().all(|picture| (1_500..20_000).contains(&picture.len())));
         assert_eq!(Sketch::new(7).draw(), Sketch::new(7).draw());
@@ -208,7 +211,8 @@ mod tests {
         while bits.len() - at > 8 {
             let size = (0..12).find(|&size| {
                 let (code, length) = dc_code(size);
-                bits.get(at..).is_some_and(|rest| rest.starts_with(&format!("{code:0w$b}", w = length as usize)))
+                bits.get(at..)
+                    .is_some_and(|rest| rest.starts_with(&format!("{code:0w$b}", w = length as usize)))
             });
             let Some(size) = size else { break };
             at += dc_code(size).1 as usize + size as usize;

@@ -217,7 +217,9 @@ impl Quirks {
             return Err("a change is a JSON object with the keys to change".to_owned());
         };
         let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
-        let Some(map) = all.as_object_mut() else { return Err("quirks are not an object".to_owned()) };
+        let Some(map) = all.as_object_mut() else {
+            return Err("quirks are not an object".to_owned());
+        };
         for (key, value) in change {
             map.insert(key.clone(), value.clone());
         }
@@ -427,9 +429,14 @@ mod tests {
 
     #[test]
     fn a_change_sets_only_its_own_keys() -> Result<(), String> {
-        let changed = Quirks::default().changed(&serde_json::json!({ "lying": true, "algorithm": "sha256", "lock_body": "b" }))?;
-        let expected =
-            Quirks { lying: true, algorithm: Algorithms::Sha256, lock_body: LockBody::B, ..Quirks::default() };
+        let changed = Quirks::default()
+            .changed(&serde_json::json!({ "lying": true, "algorithm": "sha256", "lock_body": "b" }))?;
+        let expected = Quirks {
+            lying: true,
+            algorithm: Algorithms::Sha256,
+            lock_body: LockBody::B,
+            ..Quirks::default()
+        };
         assert_eq!(changed, expected);
         Ok(())
     }

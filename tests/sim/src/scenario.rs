@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::photo::Sketch;
 use crate::quirks::{
-    Algorithms, BusyAs, ChallengeForm, DeadNonce, Drip, Length, LockBody, Namespace, Parts, Position, Quirks, Support,
+    Algorithms, BusyAs, ChallengeForm, DeadNonce, Drip, Length, LockBody, Namespace, Parts, Position, Quirks,
+    Support,
 };
 use crate::supabase::Supabase;
 use crate::terminal::Terminal;
@@ -213,13 +214,21 @@ pub(crate) fn cast(scenario: Scenario, count: usize, seed: u64) -> Cast {
                 name.to_owned()
             }
         };
-        Made { id: format!("terminal-{:0width$}", number + 1), name: format!("Gate {}", number + 1), role, initial }
+        Made {
+            id: format!("terminal-{:0width$}", number + 1),
+            name: format!("Gate {}", number + 1),
+            role,
+            initial,
+        }
     });
     Cast { terminals: made.collect(), people }
 }
 
-/// The bad habits of the scenario `quirks`, by name.
-pub(crate) const HABITS: &[(&str, fn(&mut Quirks))] = &[
+/// A name and what it switches.
+type Habit = (&'static str, fn(&mut Quirks));
+
+/// The bad habits of the scenario `quirks`.
+const HABITS: &[Habit] = &[
     ("as-new", |_| {}),
     ("sha256", |quirks| quirks.algorithm = Algorithms::Sha256),
     ("both-algorithms", |quirks| quirks.algorithm = Algorithms::BothHeaders),
@@ -302,7 +311,9 @@ pub(crate) fn fill(supabase: &Supabase, people: &People, terminals: &[Terminal],
     supabase.seed("companies", vec![json!({ "id": company, "name": "Exemplu SRL" })])?;
     let (mut employees, mut biometrics) = (Vec::new(), Vec::new());
     for (place, person) in (1..).zip(&people.0) {
-        employees.push(json!({ "id": person.id, "company_id": company, "full_name": person.name, "active": true }));
+        employees.push(
+            json!({ "id": person.id, "company_id": company, "full_name": person.name, "active": true }),
+        );
         let photo_url = person.photo.as_ref().map(|photo| {
             let name = format!("faces/{:04}.jpg", place);
             let path = supabase.put_object("photos", &name, "image/jpeg", photo.clone());
@@ -342,14 +353,22 @@ mod tests {
         for count in [5, 25, 100] {
             let roles: Vec<Role> = (0..count).map(|number| Role::of(number, count)).collect();
             let number = |role| roles.iter().filter(|other| **other == role).count();
-            assert_eq!((number(Role::Offline), number(Role::Locked), number(Role::Lying)), (1, 1, 1), "{count}");
-            assert!(count < 25 || (number(Role::Bare) >= 3 && number(Role::NoModify) >= 2 && number(Role::Fine) >= 8));
+            assert_eq!(
+                (number(Role::Offline), number(Role::Locked), number(Role::Lying)),
+                (1, 1, 1),
+                "{count}"
+            );
+            assert!(
+                count < 25
+                    || (number(Role::Bare) >= 3 && number(Role::NoModify) >= 2 && number(Role::Fine) >= 8)
+            );
         }
     }
 
     #[test]
     fn the_same_seed_makes_the_same_people() {
-        let ids = |seed| people(seed).0.into_iter().map(|person| (person.id, person.photo)).collect::<Vec<_>>();
+        let ids =
+            |seed| people(seed).0.into_iter().map(|person| (person.id, person.photo)).collect::<Vec<_>>();
         assert_eq!(ids(7), ids(7));
         assert_ne!(ids(7), ids(8));
         assert!(ids(7).iter().all(|(id, _)| Uuid::parse_str(id).is_ok_and(|id| id.get_version_num() == 4)));

@@ -59,7 +59,8 @@ pub(crate) fn save(path: &Path, terminals: &[Terminal], supabase: &Supabase) -> 
         }
     });
     let saved = Saved { terminals: terminals.collect(), tables: supabase.dump() };
-    std::fs::write(path, serde_json::to_vec(&saved)?).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, serde_json::to_vec(&saved)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads them back. Rows of `devices` keep pointing at the ports of this start.
@@ -67,7 +68,9 @@ pub(crate) fn load(path: &Path, terminals: &[Terminal], supabase: &Supabase) -> 
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let saved: Saved = serde_json::from_slice(&text).with_context(|| format!("in {}", path.display()))?;
     for saved in saved.terminals {
-        let Some(terminal) = terminals.iter().find(|terminal| terminal.id() == saved.id) else { continue };
+        let Some(terminal) = terminals.iter().find(|terminal| terminal.id() == saved.id) else {
+            continue;
+        };
         let mut library = terminal.device.library();
         library.users.clear();
         library.faces.clear();

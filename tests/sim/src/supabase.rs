@@ -99,10 +99,14 @@ impl Supabase {
     /// # Errors
     /// A sentence about the first row that does not fit; then nothing has changed.
     pub fn replace_rows(&self, table: &str, rows: Value) -> Result<(), String> {
-        let Value::Array(rows) = rows else { return Err("rows are a list of objects".to_owned()) };
+        let Value::Array(rows) = rows else {
+            return Err("rows are a list of objects".to_owned());
+        };
         let mut database = self.database();
         let mut changed = database.clone();
-        let Some(held) = changed.table_mut(table) else { return Err(format!("no table `{table}`")) };
+        let Some(held) = changed.table_mut(table) else {
+            return Err(format!("no table `{table}`"));
+        };
         held.rows.clear();
         insert_all(&mut changed, table, rows)?;
         *database = changed;
@@ -129,7 +133,9 @@ impl Supabase {
     /// # Errors
     /// A sentence about the first thing that does not fit.
     pub fn define_tables(&self, tables: &Value) -> Result<(), String> {
-        let Value::Object(tables) = tables else { return Err("tables are an object by name".to_owned()) };
+        let Value::Object(tables) = tables else {
+            return Err("tables are an object by name".to_owned());
+        };
         let mut database = self.database();
         let mut changed = database.clone();
         for (name, table) in tables {
@@ -216,7 +222,10 @@ impl Supabase {
         }
         let browser = request.header("user-agent").is_some_and(|agent| agent.starts_with("Mozilla/"));
         if role == Role::Service && browser {
-            return Err(Answer::json(401, &json!({ "message": "Forbidden use of secret API key in browser" })));
+            return Err(Answer::json(
+                401,
+                &json!({ "message": "Forbidden use of secret API key in browser" }),
+            ));
         }
         Ok(role)
     }
@@ -245,7 +254,9 @@ impl Peer for Supabase {
 /// Inserts objects with defaults and constraints.
 fn insert_all(database: &mut Database, table: &str, rows: Vec<Value>) -> Result<(), String> {
     for row in rows {
-        let Value::Object(row) = row else { return Err("a row is an object".to_owned()) };
+        let Value::Object(row) = row else {
+            return Err("a row is an object".to_owned());
+        };
         database.insert(table, &row, &[]).map_err(|refusal| format!("{table}: {}", refusal.message))?;
     }
     Ok(())

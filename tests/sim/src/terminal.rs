@@ -20,8 +20,8 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use self::answer::Call;
-use self::library::{Library, Snapshot};
 pub use self::library::{Face, User};
+use self::library::{Library, Snapshot};
 use crate::auth::{Guard, Reason};
 use crate::fault::{Fault, Faults, html};
 use crate::ledger::{Kind, Ledger, Note};
@@ -190,7 +190,7 @@ impl Terminal {
 
     /// As the scenario made it: switches, people, faces, lock; orders for mishaps are forgotten.
     pub async fn reset(&self) -> Result<()> {
-        let initial = self.device.initial();
+        let initial = &self.device.initial;
         self.device.faults.clear();
         self.device.guard.forget();
         self.device.set_quirks(initial.quirks.clone());
@@ -213,7 +213,7 @@ pub(crate) struct Device {
     pub(crate) guard: Guard,
     pub(crate) faults: Faults,
     library: Mutex<Library>,
-    initial: Mutex<Arc<Snapshot>>,
+    initial: Snapshot,
     pub(crate) ledger: Ledger,
     requests: AtomicU64,
     /// A face is being modelled.
@@ -232,7 +232,7 @@ impl Device {
             guard: Guard::new(USER, PASSWORD, &realm),
             faults: Faults::default(),
             library: Mutex::new(initial.library.clone()),
-            initial: Mutex::new(Arc::new(initial)),
+            initial,
             ledger,
             requests: AtomicU64::new(0),
             modelling: AtomicBool::new(false),
@@ -261,10 +261,6 @@ impl Device {
             source: face.source.clone(),
         });
         (library.users.len(), faces.collect())
-    }
-
-    fn initial(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.initial.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn origin(&self) -> String {

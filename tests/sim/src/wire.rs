@@ -111,8 +111,11 @@ impl Default for Delivery {
 
 impl Answer {
     pub(crate) fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        let headers =
-            if content_type.is_empty() { Vec::new() } else { vec![("Content-Type".to_owned(), content_type.to_owned())] };
+        let headers = if content_type.is_empty() {
+            Vec::new()
+        } else {
+            vec![("Content-Type".to_owned(), content_type.to_owned())]
+        };
         Self { status, headers, body: body.into(), delivery: Delivery::default() }
     }
 

@@ -79,11 +79,24 @@ fn one(ground: &Path, binaries: &Path, case: &Case) -> Result<u32> {
     must(Command::new("chmod").arg("755").arg(&script))?;
     must(Command::new("chmod").arg("755").arg(ground))?;
     let ha1 = format!("{USER}:{REALM}:{PASSWORD}");
-    let hash = crate::process::output_of(Command::new("sh").args(["-c", r#"printf %s "$1" | md5sum | cut -c1-32"#, "sh", &ha1]))?;
+    let hash = crate::process::output_of(Command::new("sh").args([
+        "-c",
+        r#"printf %s "$1" | md5sum | cut -c1-32"#,
+        "sh",
+        &ha1,
+    ]))?;
     fs::write(ground.join("users"), format!("{USER}:{REALM}:{}\n", hash.trim()))?;
     let here = ground.display();
     let modules: String = [
-        "mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_digest", "alias", "cgid", "env",
+        "mpm_event",
+        "authn_core",
+        "authn_file",
+        "authz_core",
+        "authz_user",
+        "auth_digest",
+        "alias",
+        "cgid",
+        "env",
     ]
     .iter()
     .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
@@ -102,7 +115,8 @@ fn one(ground: &Path, binaries: &Path, case: &Case) -> Result<u32> {
     let mut server = Running::start(
         Command::new("/usr/sbin/apache2").arg("-f").arg(ground.join("httpd.conf")).arg("-DFOREGROUND"),
     )?;
-    until_listening(port, Duration::from_secs(10)).with_context(|| fs::read_to_string(ground.join("error.log")).unwrap_or_default())?;
+    until_listening(port, Duration::from_secs(10))
+        .with_context(|| fs::read_to_string(ground.join("error.log")).unwrap_or_default())?;
 
     let inventory = format!(
         "connections:\n  terminal:\n    url: http://127.0.0.1:{port}\n    auth:\n      digest:\n        user: {USER}\n        \
@@ -111,12 +125,20 @@ fn one(ground: &Path, binaries: &Path, case: &Case) -> Result<u32> {
     );
     let workflow = fs::read_to_string(root().join("tests/fixtures/conformance/digest.yaml"))?;
     let site = Site::new(&ground.join("site"), binaries, &inventory, &[("digest", &workflow)])?;
-    let status = site.bascule(&["connection", "test", "terminal"]).env("BASCULE_CONFORMANCE_PASSWORD", PASSWORD).stdout(Stdio::null()).status()?;
+    let status = site
+        .bascule(&["connection", "test", "terminal"])
+        .env("BASCULE_CONFORMANCE_PASSWORD", PASSWORD)
+        .stdout(Stdio::null())
+        .status()?;
     ensure!(status.success(), "`bascule connection test` ended with {status}");
     let output = site.run_with("digest", "succeeded", &[("BASCULE_CONFORMANCE_PASSWORD", PASSWORD)])?;
     // The script saw the method and a body: the name it made of them came back through the plugin.
     let names = output["names"].as_array().context("no names")?;
-    ensure!(names.len() == 4 && names.iter().all(|name| name.as_str().is_some_and(|name| name.starts_with("POST-"))), "{output}");
+    ensure!(
+        names.len() == 4
+            && names.iter().all(|name| name.as_str().is_some_and(|name| name.starts_with("POST-"))),
+        "{output}"
+    );
 
     // A wrong password is refused by Apache, tried no more than twice, and said as what it is.
     site.run_with("digest", "failed", &[("BASCULE_CONFORMANCE_PASSWORD", "wrong-Password-2!")])?;

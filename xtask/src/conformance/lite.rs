@@ -108,6 +108,10 @@ pub(super) fn check(ground: &Path, binaries: &Path) -> Result<u32> {
     say(&format!("@supabase/lite: {} answers as expected", expected.len()));
 
     // A wrong key is said as what it is.
-    site.run_with("supabase", "failed", &[("BASCULE_CONFORMANCE_KEY", "sb_secret_wrong00000000000000000000")])?;
+    site.run_with(
+        "supabase",
+        "failed",
+        &[("BASCULE_CONFORMANCE_KEY", "sb_secret_wrong00000000000000000000")],
+    )?;
     Ok(u32::try_from(expected.len())? + 1)
 }

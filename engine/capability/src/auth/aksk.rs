@@ -66,15 +66,7 @@ pub fn string_to_sign(signed: &Signed<'_>) -> String {
     let mut text = String::with_capacity(256);
     text.push_str(signed.method);
     text.push('\n');
-    for line in [
-        signed.accept,
-        signed.content_md5,
-        signed.content_type,
-        signed.date,
-    ]
-    .into_iter()
-    .flatten()
-    {
+    for line in [signed.accept, signed.content_md5, signed.content_type, signed.date].into_iter().flatten() {
         text.push_str(line);
         text.push('\n');
     }
@@ -131,10 +123,7 @@ pub fn content_md5(body: &[u8]) -> String {
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
     if key.len() > block.len() {
-        block
-            .iter_mut()
-            .zip(Sha256::digest(key))
-            .for_each(|(to, from)| *to = from);
+        block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from);
     } else {
         block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
     }
@@ -173,12 +162,7 @@ mod tests {
                 .as_array()
                 .unwrap()
                 .iter()
-                .map(|name| {
-                    (
-                        name.as_str().unwrap(),
-                        headers[name.as_str().unwrap()].as_str().unwrap(),
-                    )
-                })
+                .map(|name| (name.as_str().unwrap(), headers[name.as_str().unwrap()].as_str().unwrap()))
                 .collect(),
             path: vector["path"].as_str().unwrap(),
             query: &query,
@@ -226,10 +210,7 @@ mod tests {
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         assert_eq!(
-            hex_of(
-                &[0xaa; 131],
-                b"Test Using Larger Than Block-Size Key - Hash Key First"
-            ),
+            hex_of(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First"),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }

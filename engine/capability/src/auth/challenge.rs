@@ -19,10 +19,7 @@ pub(crate) struct Challenge {
 
 impl Challenge {
     fn get(&self, name: &str) -> Option<&str> {
-        self.parameters
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -78,10 +75,7 @@ impl<'a> Reader<'a> {
                 }
             } else {
                 found.extend(current.take());
-                current = Some(Challenge {
-                    scheme: word.to_ascii_lowercase(),
-                    parameters: Vec::new(),
-                });
+                current = Some(Challenge { scheme: word.to_ascii_lowercase(), parameters: Vec::new() });
             }
         }
         found.extend(current);
@@ -92,22 +86,14 @@ impl<'a> Reader<'a> {
     }
 
     fn token(&mut self) -> &'a str {
-        let end = self
-            .rest
-            .bytes()
-            .position(|byte| !is_token(byte))
-            .unwrap_or(self.rest.len());
+        let end = self.rest.bytes().position(|byte| !is_token(byte)).unwrap_or(self.rest.len());
         let (token, rest) = self.rest.split_at(end);
         self.rest = rest;
         token
     }
 
     fn skip_to_comma(&mut self) {
-        self.rest = self
-            .rest
-            .find(',')
-            .and_then(|at| self.rest.get(at..))
-            .unwrap_or_default();
+        self.rest = self.rest.find(',').and_then(|at| self.rest.get(at..)).unwrap_or_default();
     }
 
     fn value(&mut self) -> Option<String> {
@@ -151,10 +137,7 @@ impl DigestChallenge {
             return None;
         }
         let realm = challenge.get("realm")?.to_owned();
-        let nonce = challenge
-            .get("nonce")
-            .filter(|nonce| !nonce.is_empty())?
-            .to_owned();
+        let nonce = challenge.get("nonce").filter(|nonce| !nonce.is_empty())?.to_owned();
         let algorithm = match challenge.get("algorithm") {
             None => Algorithm::new(AlgorithmType::MD5, false),
             Some(name) => algorithm(name)?,
@@ -163,11 +146,8 @@ impl DigestChallenge {
             // An empty list is taken for none, which is what the devices that send it mean.
             None | Some("") => None,
             Some(offered) => {
-                let offers = |name: &str| {
-                    offered
-                        .split([',', ' '])
-                        .any(|one| one.trim().eq_ignore_ascii_case(name))
-                };
+                let offers =
+                    |name: &str| offered.split([',', ' ']).any(|one| one.trim().eq_ignore_ascii_case(name));
                 if offers("auth") {
                     Some(vec![Qop::AUTH])
                 } else if offers("auth-int") {
@@ -177,11 +157,7 @@ impl DigestChallenge {
                 }
             }
         };
-        let is_true = |name| {
-            challenge
-                .get(name)
-                .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        };
+        let is_true = |name| challenge.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let prompt = WwwAuthenticateHeader {
             domain: None,
             realm,
@@ -195,10 +171,7 @@ impl DigestChallenge {
             nc: 0,
         };
         let algorithm_offered = challenge.get("algorithm").map(|name| name.trim().to_owned());
-        Some(Self {
-            prompt,
-            algorithm_offered,
-        })
+        Some(Self { prompt, algorithm_offered })
     }
 
     /// How much the algorithm is worth: 1 for MD5, 2 for SHA-256, 3 for SHA-512/256.
@@ -270,10 +243,8 @@ mod tests {
         .ok_or("recorder")?;
         assert_eq!(recorder.prompt.opaque.as_deref(), Some(""));
         assert_eq!(recorder.algorithm_offered.as_deref(), Some("MD5"));
-        let old = strongest(&read(&[
-            r#"Digest realm="0123", nonce="026019333", algorithm="MD5""#,
-        ]))
-        .ok_or("old")?;
+        let old =
+            strongest(&read(&[r#"Digest realm="0123", nonce="026019333", algorithm="MD5""#])).ok_or("old")?;
         assert_eq!(old.prompt.qop, None);
         Ok(())
     }
@@ -300,15 +271,10 @@ mod tests {
         let schemes: Vec<_> = all.iter().map(|challenge| challenge.scheme.as_str()).collect();
         assert!(schemes.starts_with(&["negotiate"]), "{schemes:?}");
         assert!(offers(&all, "basic"));
-        let basic = all
-            .iter()
-            .find(|challenge| challenge.scheme == "basic")
-            .and_then(|basic| basic.get("realm"));
+        let basic =
+            all.iter().find(|challenge| challenge.scheme == "basic").and_then(|basic| basic.get("realm"));
         assert_eq!(basic, Some("a, b=\"c\""));
-        assert_eq!(
-            strongest(&all).map(|best| best.prompt.nonce),
-            Some("n2".to_owned())
-        );
+        assert_eq!(strongest(&all).map(|best| best.prompt.nonce), Some("n2".to_owned()));
     }
 
     #[test]

@@ -36,10 +36,7 @@ impl Session {
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::new(Kind::Internal, format!("no random numbers: {error}")))?;
-        Ok(Self {
-            challenge,
-            cnonce: hex::encode(random),
-        })
+        Ok(Self { challenge, cnonce: hex::encode(random) })
     }
 
     pub(crate) fn nonce(&self) -> &str {
@@ -89,11 +86,7 @@ impl Session {
         }
         let _written = write!(text, ", response=\"{}\"", answered.response);
         if let Some(qop) = &answered.qop {
-            let _written = write!(
-                text,
-                ", qop={qop}, nc={:08x}, cnonce=\"{}\"",
-                answered.nc, self.cnonce
-            );
+            let _written = write!(text, ", qop={qop}, nc={:08x}, cnonce=\"{}\"", answered.nc, self.cnonce);
         }
         if let Some(opaque) = &answered.opaque {
             let _written = write!(text, ", opaque={}", quoted(opaque));
@@ -147,10 +140,7 @@ mod tests {
     fn the_examples_of_rfc_7616_3_9_1_come_out() {
         for (algorithm, response) in [
             ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
-            (
-                "SHA-256",
-                "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
-            ),
+            ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
         ] {
             let mut session = session(&format!("Digest {OFFER}, algorithm={algorithm}"), CNONCE);
             let header = answer(&mut session);
@@ -164,18 +154,9 @@ mod tests {
     #[test]
     fn algorithm_and_opaque_come_back_only_where_they_were_offered() {
         let header = answer(&mut session(r#"Digest realm="x", nonce="n", qop="auth""#, "c"));
-        assert!(
-            !header.contains("algorithm") && !header.contains("opaque"),
-            "{header}"
-        );
-        let header = answer(&mut session(
-            r#"Digest realm="x", nonce="n", algorithm=md5, opaque="""#,
-            "c",
-        ));
-        assert!(
-            header.contains("algorithm=md5") && header.contains("opaque=\"\""),
-            "{header}"
-        );
+        assert!(!header.contains("algorithm") && !header.contains("opaque"), "{header}");
+        let header = answer(&mut session(r#"Digest realm="x", nonce="n", algorithm=md5, opaque="""#, "c"));
+        assert!(header.contains("algorithm=md5") && header.contains("opaque=\"\""), "{header}");
         assert!(!header.contains("qop") && !header.contains("cnonce"), "{header}");
     }
 
@@ -189,13 +170,7 @@ mod tests {
     fn auth_int_over_a_streamed_body_is_said_to_be_unsupported() {
         let mut session = session(r#"Digest realm="x", nonce="n", qop="auth-int""#, "c");
         let password = Secret::new("p");
-        let subject = Subject {
-            user: "u",
-            password: &password,
-            method: "PUT",
-            uri: "/",
-            body: None,
-        };
+        let subject = Subject { user: "u", password: &password, method: "PUT", uri: "/", body: None };
         assert_eq!(session.answer(&subject).unwrap_err().kind, Kind::Unsupported);
     }
 }

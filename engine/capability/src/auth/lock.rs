@@ -28,9 +28,7 @@ pub(crate) fn read(body: &[u8]) -> LockNote {
     let status = field(scanned, "lockStatus").map(|text| text.to_ascii_lowercase());
     let named_locked = field(scanned, "subStatusCode").is_some_and(|code| code == "userNameLocked");
     let is_locked = named_locked || status.is_some_and(|status| status.starts_with("lock"));
-    let seconds = number("unlockTime")
-        .or_else(|| number("resLockTime"))
-        .filter(|seconds| *seconds > 0);
+    let seconds = number("unlockTime").or_else(|| number("resLockTime")).filter(|seconds| *seconds > 0);
     let locked = is_locked.then(|| seconds.map_or(USUAL, Duration::from_secs).min(LONGEST));
     LockNote { locked, tries_left }
 }
@@ -73,11 +71,7 @@ fn element(after: &[u8]) -> Option<&str> {
 
 /// After a member's name: `":`, then a string or a bare word.
 fn member(after: &[u8]) -> Option<&str> {
-    let rest = after
-        .strip_prefix(b"\"")?
-        .trim_ascii_start()
-        .strip_prefix(b":")?
-        .trim_ascii_start();
+    let rest = after.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     let (rest, ends): (&[u8], &[u8]) = match rest.strip_prefix(b"\"") {
         Some(quoted) => (quoted, b"\""),
         None => (rest, b",} \t\r\n"),
@@ -99,56 +93,26 @@ mod tests {
         let locked = br#"<?xml version="1.0" encoding="UTF-8"?>
 <userCheck xmlns="http://www.isapi.org/ver20/XMLSchema" version="2.0"><statusValue>401</statusValue>
 <lockStatus>lock</lockStatus><unlockTime>1795</unlockTime><retryLoginTime>0</retryLoginTime></userCheck>"#;
-        assert_eq!(
-            read(locked),
-            LockNote {
-                locked: Some(Duration::from_secs(1795)),
-                tries_left: Some(0)
-            }
-        );
+        assert_eq!(read(locked), LockNote { locked: Some(Duration::from_secs(1795)), tries_left: Some(0) });
         let open =
             b"<userCheck><lockStatus>unlock</lockStatus><retryLoginTime>4</retryLoginTime></userCheck>";
-        assert_eq!(
-            read(open),
-            LockNote {
-                locked: None,
-                tries_left: Some(4)
-            }
-        );
+        assert_eq!(read(open), LockNote { locked: None, tries_left: Some(4) });
     }
 
     #[test]
     fn the_lock_fields_of_form_b_are_read() {
         let locked = br#"<ResponseStatus xmlns="http://www.std-cgi.org/ver20/XMLSchema" version="1.0">
 <lockStatus> locked </lockStatus><retryTimes>0</retryTimes><resLockTime opt="x">600</resLockTime></ResponseStatus>"#;
-        assert_eq!(
-            read(locked),
-            LockNote {
-                locked: Some(Duration::from_secs(600)),
-                tries_left: Some(0)
-            }
-        );
+        assert_eq!(read(locked), LockNote { locked: Some(Duration::from_secs(600)), tries_left: Some(0) });
         let open =
             b"<ResponseStatus><lockStatus>unlocked</lockStatus><retryTimes>3</retryTimes></ResponseStatus>";
-        assert_eq!(
-            read(open),
-            LockNote {
-                locked: None,
-                tries_left: Some(3)
-            }
-        );
+        assert_eq!(read(open), LockNote { locked: None, tries_left: Some(3) });
     }
 
     #[test]
     fn json_is_read_alike() {
         let locked = br#"{"statusCode": 4, "lockStatus" : "lock", "unlockTime": 90 , "retryLoginTime":0}"#;
-        assert_eq!(
-            read(locked),
-            LockNote {
-                locked: Some(Duration::from_secs(90)),
-                tries_left: Some(0)
-            }
-        );
+        assert_eq!(read(locked), LockNote { locked: Some(Duration::from_secs(90)), tries_left: Some(0) });
         let named = br#"{"statusCode":4,"subStatusCode":"userNameLocked"}"#;
         assert_eq!(read(named).locked, Some(USUAL));
     }
@@ -164,10 +128,7 @@ mod tests {
 
     #[test]
     fn bodies_without_lock_fields_say_nothing() {
-        let nothing = LockNote {
-            locked: None,
-            tries_left: None,
-        };
+        let nothing = LockNote { locked: None, tries_left: None };
         for body in [
             b"".as_slice(),
             b"<html><title>Document Error: Unauthorized</title></html>",

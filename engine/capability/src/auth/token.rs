@@ -113,23 +113,13 @@ impl Exchange {
                 Some(text) => Some(self.origin(text, base)?),
             },
         };
-        Ok(Some(Token {
-            value: Secret::new(token),
-            renew_at,
-            origin,
-            generation: 0,
-        }))
+        Ok(Some(Token { value: Secret::new(token), renew_at, origin, generation: 0 }))
     }
 
     /// Accepts scheme, host and port and nothing else, never in clear where the connection was encrypted.
     fn origin(&self, text: &str, base: &Url) -> Result<Url, Failure> {
         let refuse = |why: &str| {
-            let shown: String = text
-                .chars()
-                .take(100)
-                .collect::<String>()
-                .escape_debug()
-                .collect();
+            let shown: String = text.chars().take(100).collect::<String>().escape_debug().collect();
             Failure::new(
                 Kind::Refused,
                 format!("the token exchange sends further requests to `{shown}`: {why}"),
@@ -138,17 +128,11 @@ impl Exchange {
         };
         let authority = text.split_once("://").map_or(text, |(_scheme, rest)| rest);
         if authority.starts_with('/')
-            || authority
-                .chars()
-                .any(|c| c == '\\' || c.is_whitespace() || c.is_control())
+            || authority.chars().any(|c| c == '\\' || c.is_whitespace() || c.is_control())
         {
             return Err(refuse("that is not an address"));
         }
-        let full = if text.contains("://") {
-            text.to_owned()
-        } else {
-            format!("{}://{text}", base.scheme())
-        };
+        let full = if text.contains("://") { text.to_owned() } else { format!("{}://{text}", base.scheme()) };
         let url = Url::parse(&full).map_err(|_unreadable| refuse("that is not an address"))?;
         let is_plain = url.path() == "/"
             && url.query().is_none()
@@ -176,9 +160,7 @@ impl Exchange {
 fn matches(host: &str, pattern: &str) -> bool {
     let pattern = pattern.to_ascii_lowercase();
     match pattern.strip_prefix("*.") {
-        Some(parent) => host
-            .strip_suffix(parent)
-            .is_some_and(|sub| sub.len() > 1 && sub.ends_with('.')),
+        Some(parent) => host.strip_suffix(parent).is_some_and(|sub| sub.len() > 1 && sub.ends_with('.')),
         None => host == pattern,
     }
 }
@@ -230,22 +212,14 @@ mod tests {
         ] {
             let answer = json!({"data": {"accessToken": "hpc.1", "expireTime": expires}});
             let token = exchange().read(&answer, &base(), now).unwrap().unwrap();
-            assert_eq!(
-                token.renew_at.unwrap() - Instant::now(),
-                Duration::from_secs(left),
-                "{answer}"
-            );
+            assert_eq!(token.renew_at.unwrap() - Instant::now(), Duration::from_secs(left), "{answer}");
         }
     }
 
     #[tokio::test]
     async fn an_answer_without_a_token_gives_none() {
         let now = Timestamp::UNIX_EPOCH;
-        for answer in [
-            json!({"errorCode": "LAP500005"}),
-            json!({"data": {"accessToken": ""}}),
-            json!(null),
-        ] {
+        for answer in [json!({"errorCode": "LAP500005"}), json!({"data": {"accessToken": ""}}), json!(null)] {
             assert!(exchange().read(&answer, &base(), now).unwrap().is_none());
         }
     }
@@ -257,16 +231,10 @@ mod tests {
             let answer = json!({"data": {"accessToken": "hpc.1", "areaDomain": origin}});
             exchange().read(&answer, &base(), now)
         };
-        for good in [
-            "https://ieuapi.hik-partner.com",
-            "ieuapi.hik-partner.com",
-            "https://api.hik-partner.com:443/",
-        ] {
-            assert_eq!(
-                read(good).unwrap().unwrap().origin.unwrap().scheme(),
-                "https",
-                "{good}"
-            );
+        for good in
+            ["https://ieuapi.hik-partner.com", "ieuapi.hik-partner.com", "https://api.hik-partner.com:443/"]
+        {
+            assert_eq!(read(good).unwrap().unwrap().origin.unwrap().scheme(), "https", "{good}");
         }
         for bad in [
             "https://evil.example",
@@ -283,11 +251,7 @@ mod tests {
             "//ieuapi.hik-partner.com",
             "ftp://ieuapi.hik-partner.com",
         ] {
-            assert_eq!(
-                read(bad).err().map(|failure| failure.kind),
-                Some(Kind::Refused),
-                "{bad}"
-            );
+            assert_eq!(read(bad).err().map(|failure| failure.kind), Some(Kind::Refused), "{bad}");
         }
     }
 }

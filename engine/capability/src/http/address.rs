@@ -54,10 +54,9 @@ pub(crate) struct Range {
 impl Range {
     fn parse(text: &str) -> Option<Self> {
         let (network, bits) = match text.split_once('/') {
-            Some((network, bits)) => (
-                network.trim().parse::<IpAddr>().ok()?,
-                Some(bits.trim().parse::<u8>().ok()?),
-            ),
+            Some((network, bits)) => {
+                (network.trim().parse::<IpAddr>().ok()?, Some(bits.trim().parse::<u8>().ok()?))
+            }
             None => (text.trim().parse::<IpAddr>().ok()?, None),
         };
         let most = if network.is_ipv4() { 32 } else { 128 };
@@ -115,12 +114,7 @@ impl AddressPolicy {
         let host_is_loopback = host_is_fixed
             && (host.eq_ignore_ascii_case("localhost")
                 || literal.is_some_and(|address| address.to_canonical().is_loopback()));
-        Ok(Self {
-            connection: connection.to_owned(),
-            ranges,
-            host_is_fixed,
-            host_is_loopback,
-        })
+        Ok(Self { connection: connection.to_owned(), ranges, host_is_fixed, host_is_loopback })
     }
 
     /// Checks one address that `host` stands for.
@@ -131,21 +125,13 @@ impl AddressPolicy {
             if self.ranges.iter().any(|range| range.contains(address)) {
                 return Ok(());
             }
-            return Err(AddressRefused::Outside {
-                connection: self.connection.clone(),
-                address,
-            });
+            return Err(AddressRefused::Outside { connection: self.connection.clone(), address });
         }
         if !self.host_is_fixed {
-            return Err(AddressRefused::NoRanges {
-                connection: self.connection.clone(),
-            });
+            return Err(AddressRefused::NoRanges { connection: self.connection.clone() });
         }
         if address.is_loopback() && !self.host_is_loopback {
-            return Err(AddressRefused::Loopback {
-                host: host.to_owned(),
-                address,
-            });
+            return Err(AddressRefused::Loopback { host: host.to_owned(), address });
         }
         Ok(())
     }
@@ -223,10 +209,7 @@ impl CheckedResolver {
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let this = Self {
-            policy: Arc::clone(&self.policy),
-            lookup: Arc::clone(&self.lookup),
-        };
+        let this = Self { policy: Arc::clone(&self.policy), lookup: Arc::clone(&self.lookup) };
         Box::pin(async move {
             let good = this.addresses(name.as_str()).await?;
             let addresses: Addrs = Box::new(good.into_iter().map(|address| SocketAddr::new(address, 0)));
@@ -252,24 +235,10 @@ mod tests {
     #[test]
     fn ranges_hold_at_their_edges() {
         let policy = policy(&["192.168.1.0/24", "10.0.0.7", "fd12::/16"], false, "192.168.1.5");
-        for good in [
-            "192.168.1.0",
-            "192.168.1.255",
-            "10.0.0.7",
-            "fd12::1",
-            "::ffff:10.0.0.7",
-        ] {
+        for good in ["192.168.1.0", "192.168.1.255", "10.0.0.7", "fd12::1", "::ffff:10.0.0.7"] {
             assert!(allows(&policy, good), "{good}");
         }
-        for bad in [
-            "192.168.0.255",
-            "192.168.2.0",
-            "10.0.0.8",
-            "fd13::1",
-            "127.0.0.1",
-            "::1",
-            "8.8.8.8",
-        ] {
+        for bad in ["192.168.0.255", "192.168.2.0", "10.0.0.8", "fd13::1", "127.0.0.1", "::1", "8.8.8.8"] {
             assert!(!allows(&policy, bad), "{bad}");
         }
     }
@@ -313,22 +282,15 @@ mod tests {
 
     #[test]
     fn a_host_from_params_needs_ranges() {
-        let error = policy(&[], false, "10.0.0.7")
-            .check("10.0.0.7", "10.0.0.7".parse().unwrap())
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("name the ranges it may reach"),
-            "{error}"
-        );
+        let error =
+            policy(&[], false, "10.0.0.7").check("10.0.0.7", "10.0.0.7".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("name the ranges it may reach"), "{error}");
     }
 
     #[test]
     fn a_range_that_is_none_is_said() {
         for bad in ["10.0.0.0/33", "x", "10.0.0/8", "::/129", "10.0.0.0/-1", ""] {
-            assert!(
-                AddressPolicy::new("c", &[bad.to_owned()], true, "h").is_err(),
-                "{bad}"
-            );
+            assert!(AddressPolicy::new("c", &[bad.to_owned()], true, "h").is_err(), "{bad}");
         }
     }
 }

@@ -98,10 +98,7 @@ impl Connection {
         let inner = Inner {
             name: name.to_owned(),
             label: format!("{name} at {}", target.authority),
-            account: Account {
-                peer: key.clone(),
-                user: scheme.user().to_owned(),
-            },
+            account: Account { peer: key.clone(), user: scheme.user().to_owned() },
             peer: shared.peer(name, &key, entry),
             target,
             entry: Arc::clone(entry),
@@ -110,9 +107,7 @@ impl Connection {
             shared: Arc::clone(shared),
         };
         inner.check_literal(&inner.target)?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The name in `bascule.yaml`.
@@ -149,11 +144,7 @@ impl Connection {
         context: &CallContext,
     ) -> Result<Downloaded, Failure> {
         let prepared = self.inner.prepare(request, None)?;
-        let download = transfer::Download {
-            folder,
-            name,
-            options,
-        };
+        let download = transfer::Download { folder, name, options };
         download.run(&self.inner, &prepared, context).await
     }
 
@@ -166,9 +157,7 @@ impl Connection {
         context: &CallContext,
     ) -> Result<Response, Failure> {
         let bytes = folder.stat(name).await?.bytes;
-        let prepared = self
-            .inner
-            .prepare(request, Some(&Upload { folder, name, bytes }))?;
+        let prepared = self.inner.prepare(request, Some(&Upload { folder, name, bytes }))?;
         self.inner.send(&prepared, context).await
     }
 
@@ -178,11 +167,7 @@ impl Connection {
         prepared.min_rate = 0;
         let mut received = self.inner.run(prepared, context).await?;
         received.turn = None;
-        Ok(Incoming {
-            headers: received.visible_headers(),
-            received,
-            rest: Bytes::new(),
-        })
+        Ok(Incoming { headers: received.visible_headers(), received, rest: Bytes::new() })
     }
 
     /// Asks for the connection's `test` path (by default `/`) with GET and tells what happened.
@@ -190,9 +175,7 @@ impl Connection {
         let begin = Instant::now();
         let test = self.inner.entry.test_path.as_deref().unwrap_or("/");
         let (path, query) = test.split_once('?').unwrap_or((test, ""));
-        let query = url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
+        let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let request = Request {
             method: Method::Get,
             path: path.to_owned(),
@@ -223,23 +206,12 @@ impl Connection {
 }
 
 fn scope(name: &str, declared: &[String], given: &Map<String, Value>) -> Result<Scope, Failure> {
-    let listed = |names: Vec<&str>| {
-        names
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let missing: Vec<_> = declared
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !given.contains_key(*name))
-        .collect();
-    let unknown: Vec<_> = given
-        .keys()
-        .map(String::as_str)
-        .filter(|name| !declared.iter().any(|d| d == name))
-        .collect();
+    let listed =
+        |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let missing: Vec<_> =
+        declared.iter().map(String::as_str).filter(|name| !given.contains_key(*name)).collect();
+    let unknown: Vec<_> =
+        given.keys().map(String::as_str).filter(|name| !declared.iter().any(|d| d == name)).collect();
     if !missing.is_empty() {
         let text = format!("connection `{name}` needs the parameter {}", listed(missing));
         return Err(Failure::new(Kind::InvalidInput, text));
@@ -272,17 +244,10 @@ impl Inner {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("bascule/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bascule/", env!("CARGO_PKG_VERSION"))));
         for (name, value) in &self.entry.headers {
             let wrong = |why: &str| {
-                let text = format!(
-                    "connection `{}`: headers: `{}` {why}",
-                    self.name,
-                    name.escape_debug()
-                );
+                let text = format!("connection `{}`: headers: `{}` {why}", self.name, name.escape_debug());
                 Failure::new(Kind::InvalidInput, text)
             };
             if policy::is_host_header(&name.to_ascii_lowercase()) {
@@ -371,9 +336,7 @@ impl Inner {
         let Some(expired) = exchange.expired_text.as_deref().filter(|text| !text.is_empty()) else {
             return false;
         };
-        let says_so = body
-            .windows(expired.len())
-            .any(|window| window == expired.as_bytes());
+        let says_so = body.windows(expired.len()).any(|window| window == expired.as_bytes());
         if says_so {
             self.spend_token(generation).await;
         }
@@ -388,20 +351,14 @@ impl Inner {
                 *value = self.shared.secrets.redactor().redact(value).into_owned();
             }
         }
-        Response {
-            status: received.status,
-            headers,
-            body: self.scrubbed(body),
-        }
+        Response { status: received.status, headers, body: self.scrubbed(body) }
     }
 
     /// The gateway's errors quote the AppKey, and maybe more (facts A2).
     fn scrubbed(&self, body: Bytes) -> Bytes {
         let is_gateway_error = matches!(self.scheme, Scheme::AkSk { .. })
             && body.len() <= PIECE_BYTES
-            && body
-                .windows(6)
-                .any(|window| window.eq_ignore_ascii_case(b"0x0240"));
+            && body.windows(6).any(|window| window.eq_ignore_ascii_case(b"0x0240"));
         if !is_gateway_error {
             return body;
         }

@@ -54,20 +54,12 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// What a login signs: path and query as sent.
     fn uri(&self) -> String {
-        if self.query.is_empty() {
-            self.path.clone()
-        } else {
-            format!("{}?{}", self.path, self.query)
-        }
+        if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
 
     /// What it means if the answer to this request gets lost.
     fn effect_if_lost(&self) -> Effect {
-        if self.method.is_safe() {
-            Effect::None
-        } else {
-            Effect::Unknown
-        }
+        if self.method.is_safe() { Effect::None } else { Effect::Unknown }
     }
 }
 
@@ -94,10 +86,8 @@ impl Inner {
             let _unread = received.beginning(lock::SCAN_BYTES, context).await;
             request = next;
         }
-        Err(
-            Failure::new(Kind::Protocol, format!("{} redirects in circles", self.label))
-                .with_code("host:redirect"),
-        )
+        Err(Failure::new(Kind::Protocol, format!("{} redirects in circles", self.label))
+            .with_code("host:redirect"))
     }
 
     /// The next request where the answer is a redirect that the connection follows.
@@ -107,10 +97,7 @@ impl Inner {
         if !follows || !matches!(received.status, 301 | 302 | 303 | 307 | 308) {
             return Ok(None);
         }
-        let Some(location) = received
-            .raw_headers()
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok())
+        let Some(location) = received.raw_headers().get(LOCATION).and_then(|value| value.to_str().ok())
         else {
             return Ok(None);
         };
@@ -118,9 +105,8 @@ impl Inner {
             Failure::new(Kind::Refused, format!("{} redirects {why}", self.label)).with_code("host:redirect")
         };
         let here = self.target.url(&request.path, &request.query)?;
-        let next = here
-            .join(location)
-            .map_err(|_unreadable| refuse("to something that is not an address"))?;
+        let next =
+            here.join(location).map_err(|_unreadable| refuse("to something that is not an address"))?;
         if next.origin() != here.origin() || !next.username().is_empty() || next.password().is_some() {
             return Err(refuse("to another origin, which is never followed"));
         }
@@ -150,11 +136,7 @@ impl Inner {
                 }
                 (self.plain(request, headers, context).await?, "headers")
             }
-            Scheme::AkSk {
-                key,
-                secret,
-                content_md5,
-            } => {
+            Scheme::AkSk { key, secret, content_md5 } => {
                 let headers = self.signed_headers(request, key, secret, *content_md5).await?;
                 (self.plain(request, headers, context).await?, "ak-sk")
             }
@@ -162,11 +144,7 @@ impl Inner {
                 (self.basic(request, user, password, context).await?, "basic")
             }
             Scheme::Token(exchange) => (self.bearer(request, exchange, context).await?, "token"),
-            Scheme::Digest {
-                user,
-                password,
-                reuse_nonces,
-            } => {
+            Scheme::Digest { user, password, reuse_nonces } => {
                 let login = self.login(user, password, Freshness::Kept).await?;
                 return if *reuse_nonces && !self.peer.refuses_reuse() {
                     self.digest_reusing(request, login, password, context).await
@@ -187,18 +165,13 @@ impl Inner {
         headers: Vec<(HeaderName, HeaderValue)>,
         context: &CallContext,
     ) -> Result<Received, Failure> {
-        let mut received = self
-            .once(request, headers, Extent::Whole, &self.target, context)
-            .await?;
+        let mut received = self.once(request, headers, Extent::Whole, &self.target, context).await?;
         if received.status == 401 {
             let why = match self.scheme {
                 Scheme::None => "asks for credentials, and the connection has `auth: none`",
                 _ => "refused the credentials",
             };
-            let body = received
-                .beginning(lock::SCAN_BYTES, context)
-                .await
-                .unwrap_or_default();
+            let body = received.beginning(lock::SCAN_BYTES, context).await.unwrap_or_default();
             return Err(self.unauthorized(format!("{} {why}", self.label), &received, &body));
         }
         Ok(received)
@@ -242,12 +215,8 @@ impl Inner {
         };
         let client = self.peer.client(&self.shared, self).await?;
         let response = shot.send(&client, context).await?;
-        let limits = Limits {
-            peer: self.label.clone(),
-            silence: request.silence,
-            min_rate: request.min_rate,
-            effect,
-        };
+        let limits =
+            Limits { peer: self.label.clone(), silence: request.silence, min_rate: request.min_rate, effect };
         Received::new(response, limits)
     }
 
@@ -265,10 +234,6 @@ impl Inner {
     fn words(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(body);
         let clean = self.shared.secrets.redactor().redact(&text);
-        clean
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_WORDS)
-            .collect()
+        clean.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
     }
 }

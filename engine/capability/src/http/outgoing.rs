@@ -51,10 +51,7 @@ pub(crate) struct Activity {
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        Self {
-            begin: Instant::now(),
-            last_ms: Arc::default(),
-        }
+        Self { begin: Instant::now(), last_ms: Arc::default() }
     }
 
     fn touch(&self) {
@@ -76,10 +73,7 @@ impl Payload {
         let wrong = |text: &str| Err(Failure::new(Kind::InvalidInput, text.to_owned()));
         let names_file = match &body {
             Body::File { .. } => 1,
-            Body::Multipart(parts) => parts
-                .iter()
-                .filter(|part| matches!(part.data, PartData::File))
-                .count(),
+            Body::Multipart(parts) => parts.iter().filter(|part| matches!(part.data, PartData::File)).count(),
             _ => 0,
         };
         match (upload, names_file) {
@@ -108,11 +102,7 @@ impl Payload {
     }
 
     fn whole(data: Bytes) -> Self {
-        if data.is_empty() {
-            Self::Empty
-        } else {
-            Self::Whole(data)
-        }
+        if data.is_empty() { Self::Empty } else { Self::Whole(data) }
     }
 
     fn file(upload: &Upload<'_>, before: Bytes, after: Bytes) -> Self {
@@ -165,10 +155,7 @@ impl Payload {
                     ));
                 }
                 let stored = ReaderStream::with_capacity(opened.take(bytes), PIECE_BYTES);
-                slices(file.before.clone())
-                    .chain(stored)
-                    .chain(slices(file.after.clone()))
-                    .boxed()
+                slices(file.before.clone()).chain(stored).chain(slices(file.after.clone())).boxed()
             }
         };
         let (activity, total, mut sent) = (activity.clone(), self.bytes(), 0_u64);
@@ -208,10 +195,8 @@ fn multipart(parts: Vec<Part>, boundary: &str, upload: Option<&Upload<'_>>) -> R
     let mut file_seen = false;
     for part in parts {
         let out = if file_seen { &mut after } else { &mut before };
-        let mut head = format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"",
-            escaped(&part.name)
-        );
+        let mut head =
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"", escaped(&part.name));
         if let Some(filename) = &part.filename {
             head.push_str(&format!("; filename=\"{}\"", escaped(filename)));
         }
@@ -299,19 +284,9 @@ mod tests {
 
     #[test]
     fn a_file_body_is_for_upload_only() {
-        let body = Body::File {
-            content_type: "image/jpeg".to_owned(),
-        };
-        assert_eq!(
-            Payload::prepare(body, None).err().unwrap().kind,
-            Kind::InvalidInput
-        );
-        let part = Part {
-            name: "f".to_owned(),
-            filename: None,
-            content_type: None,
-            data: PartData::File,
-        };
+        let body = Body::File { content_type: "image/jpeg".to_owned() };
+        assert_eq!(Payload::prepare(body, None).err().unwrap().kind, Kind::InvalidInput);
+        let part = Part { name: "f".to_owned(), filename: None, content_type: None, data: PartData::File };
         assert!(Payload::prepare(Body::Multipart(vec![part]), None).is_err());
     }
 }

@@ -79,9 +79,7 @@ impl Shared {
 
     /// Whom the peer was believed to be no longer counts: another certificate was pinned.
     pub(crate) async fn forget_sockets(&self, connection: &str, key: &str) {
-        let peer = lock(&self.peers)
-            .get(&(connection.to_owned(), key.to_owned()))
-            .cloned();
+        let peer = lock(&self.peers).get(&(connection.to_owned(), key.to_owned())).cloned();
         if let Some(peer) = peer {
             peer.clients.lock().await.clear();
         }
@@ -93,11 +91,7 @@ impl Shared {
             peers.retain(|_key, peer| Arc::strong_count(peer) > 1);
         }
         let id = (connection.to_owned(), key.to_owned());
-        Arc::clone(
-            peers
-                .entry(id)
-                .or_insert_with(|| Arc::new(Peer::new(connection, key, entry))),
-        )
+        Arc::clone(peers.entry(id).or_insert_with(|| Arc::new(Peer::new(connection, key, entry))))
     }
 }
 
@@ -169,10 +163,8 @@ impl Peer {
         } else {
             Trust::nobody()?
         };
-        let resolver = CheckedResolver {
-            policy: Arc::clone(&inner.addresses),
-            lookup: Arc::clone(&shared.lookup),
-        };
+        let resolver =
+            CheckedResolver { policy: Arc::clone(&inner.addresses), lookup: Arc::clone(&shared.lookup) };
         let builder = reqwest::Client::builder()
             .http1_only()
             .no_proxy()
@@ -191,11 +183,7 @@ impl Peer {
             Trust::Config(config) => builder.tls_backend_preconfigured(*config),
         };
         let client = builder.build().map_err(|error| {
-            let text = format!(
-                "connection `{}` cannot be set up: {}",
-                self.connection,
-                error.without_url()
-            );
+            let text = format!("connection `{}` cannot be set up: {}", self.connection, error.without_url());
             Failure::new(Kind::Internal, text)
         })?;
         clients.insert(inner.target.origin.clone(), client.clone());

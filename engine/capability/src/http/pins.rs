@@ -23,11 +23,8 @@ pub(crate) const STEPS: &[&str] = &["CREATE TABLE connection_pin (
  ) STRICT, WITHOUT ROWID"];
 
 fn unusable(error: &DatabaseError) -> Failure {
-    Failure::new(
-        Kind::Internal,
-        format!("the pinned certificates cannot be read or written: {error}"),
-    )
-    .with_code("host:database")
+    Failure::new(Kind::Internal, format!("the pinned certificates cannot be read or written: {error}"))
+        .with_code("host:database")
 }
 
 /// The pin of one peer, if there is one.
@@ -86,10 +83,7 @@ pub(crate) async fn look(inner: &Inner) -> Result<String, Failure> {
     if !inner.target.is_encrypted() {
         return Err(Failure::new(
             Kind::InvalidInput,
-            format!(
-                "connection `{}` does not use TLS: its url begins with http://",
-                inner.name
-            ),
+            format!("connection `{}` does not use TLS: its url begins with http://", inner.name),
         ));
     }
     let offline = |text: String| Failure::new(Kind::Offline, text).with_code("host:offline");
@@ -103,10 +97,7 @@ pub(crate) async fn look(inner: &Inner) -> Result<String, Failure> {
                 lookup: Arc::clone(&inner.shared.lookup),
             };
             resolver.addresses(host).await.map_err(|error| {
-                match chain(&*error)
-                    .iter()
-                    .find_map(|error| error.downcast_ref::<AddressRefused>())
-                {
+                match chain(&*error).iter().find_map(|error| error.downcast_ref::<AddressRefused>()) {
                     Some(refused) => {
                         Failure::new(Kind::Refused, format!("{peer}: {refused}")).with_code("host:address")
                     }
@@ -115,15 +106,10 @@ pub(crate) async fn look(inner: &Inner) -> Result<String, Failure> {
             })?
         }
     };
-    let sockets: Vec<_> = addresses
-        .into_iter()
-        .map(|address| std::net::SocketAddr::new(address, inner.target.port))
-        .collect();
+    let sockets: Vec<_> =
+        addresses.into_iter().map(|address| std::net::SocketAddr::new(address, inner.target.port)).collect();
     let name = ServerName::try_from(host.to_owned()).map_err(|_bad| {
-        Failure::new(
-            Kind::InvalidInput,
-            format!("{peer}: `{host}` is not a name TLS knows"),
-        )
+        Failure::new(Kind::InvalidInput, format!("{peer}: `{host}` is not a name TLS knows"))
     })?;
     let connector = TlsConnector::from(Arc::new(looking()?));
     let handshake = async {

@@ -23,9 +23,7 @@ pub(crate) struct Politeness {
 
 impl Politeness {
     pub(crate) fn new(parallel: u32, rate: Option<Rate>, gap: Option<Duration>) -> Self {
-        let slots = usize::try_from(parallel.max(1))
-            .unwrap_or(1)
-            .min(Semaphore::MAX_PERMITS);
+        let slots = usize::try_from(parallel.max(1)).unwrap_or(1).min(Semaphore::MAX_PERMITS);
         let rate = rate.filter(|rate| rate.count > 0);
         Self {
             slots: Arc::new(Semaphore::new(slots)),
@@ -52,9 +50,7 @@ impl Politeness {
         if let Some(last) = starts.back() {
             start = start.max(*last + self.gap);
         }
-        let kept = self
-            .rate
-            .map_or(1, |rate| usize::try_from(rate.count).unwrap_or(usize::MAX));
+        let kept = self.rate.map_or(1, |rate| usize::try_from(rate.count).unwrap_or(usize::MAX));
         if let Some(rate) = self.rate
             && starts.len() >= kept
             && let Some(first) = starts.get(starts.len() - kept)
@@ -96,10 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_window_holds_more_than_the_rate() {
-        let rate = Rate {
-            count: 5,
-            per: Duration::from_secs(1),
-        };
+        let rate = Rate { count: 5, per: Duration::from_secs(1) };
         let turns = Politeness::new(100, Some(rate), None);
         let begin = Instant::now();
         let mut starts = Vec::new();
@@ -131,14 +124,7 @@ mod tests {
         let cancelled = context(60);
         cancelled.cancel.cancel();
         assert_eq!(turns.turn(&cancelled).await.unwrap_err().kind, Kind::Cancelled);
-        let slow = Politeness::new(
-            1,
-            Some(Rate {
-                count: 1,
-                per: Duration::from_secs(60),
-            }),
-            None,
-        );
+        let slow = Politeness::new(1, Some(Rate { count: 1, per: Duration::from_secs(60) }), None);
         drop(slow.turn(&context(5)).await.unwrap());
         let begin = Instant::now();
         assert_eq!(slow.turn(&context(5)).await.unwrap_err().kind, Kind::Timeout);

@@ -64,11 +64,7 @@ fn entry(port: u16) -> project::Connection {
         key: None,
         auth: Auth::None,
         tls: Tls::default(),
-        allow: Allow {
-            addresses: vec!["127.0.0.1/32".to_owned()],
-            methods: Vec::new(),
-            paths: Vec::new(),
-        },
+        allow: Allow { addresses: vec!["127.0.0.1/32".to_owned()], methods: Vec::new(), paths: Vec::new() },
         timeouts: Timeouts::default(),
         parallel: 4,
         rate: None,
@@ -89,30 +85,13 @@ async fn capabilities(
     let root = folder.path().to_owned();
     let database = Database::open(&root.join("b.db")).await.unwrap();
     let key = MasterKey::create(&root.join("key")).unwrap();
-    let secrets = Secrets::open(database.clone(), key, root.clone(), Arc::new(|_name: &str| None))
-        .await
-        .unwrap();
+    let secrets =
+        Secrets::open(database.clone(), key, root.clone(), Arc::new(|_name: &str| None)).await.unwrap();
     let mut project = Project::default();
     project.connections.insert("hr".to_owned(), entry);
-    let lookup = Arc::new(Alternating {
-        answers,
-        asked: AtomicUsize::new(0),
-    });
-    let world = World {
-        lookup,
-        clock: Arc::new(jiff::Timestamp::now),
-    };
-    Capabilities::open_in(
-        Parts {
-            project,
-            root,
-            database,
-            secrets,
-        },
-        world,
-    )
-    .await
-    .unwrap()
+    let lookup = Arc::new(Alternating { answers, asked: AtomicUsize::new(0) });
+    let world = World { lookup, clock: Arc::new(jiff::Timestamp::now) };
+    Capabilities::open_in(Parts { project, root, database, secrets }, world).await.unwrap()
 }
 
 fn request() -> (Request, CallContext) {
@@ -125,14 +104,7 @@ fn request() -> (Request, CallContext) {
         pace: Pace::Normal,
     };
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    (
-        request,
-        CallContext {
-            cancel: CancellationToken::new(),
-            deadline,
-            progress: None,
-        },
-    )
+    (request, CallContext { cancel: CancellationToken::new(), deadline, progress: None })
 }
 
 #[tokio::test]
@@ -158,10 +130,7 @@ async fn a_name_that_alternates_is_dialled_only_where_it_may() {
         }
     }
     assert_eq!((let_in, refused), (200, 200));
-    assert_eq!(
-        (good.load(Ordering::SeqCst), bad.load(Ordering::SeqCst)),
-        (200, 0)
-    );
+    assert_eq!((good.load(Ordering::SeqCst), bad.load(Ordering::SeqCst)), (200, 0));
 }
 
 #[tokio::test]
@@ -181,13 +150,7 @@ async fn of_several_addresses_only_the_allowed_are_dialled() {
 
 #[tokio::test]
 async fn a_name_that_turns_to_this_machine_or_the_clouds_metadata_is_refused_without_any_range() {
-    for address in [
-        "127.0.0.1",
-        "::1",
-        "169.254.169.254",
-        "0.0.0.0",
-        "::ffff:127.0.0.1",
-    ] {
+    for address in ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "::ffff:127.0.0.1"] {
         let (port, dialled, _server) = listen("127.0.0.1:0").await;
         let folder = tempfile::tempdir().unwrap();
         let mut open = entry(port);

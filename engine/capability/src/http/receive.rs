@@ -57,10 +57,7 @@ struct RateWatch {
 
 impl RateWatch {
     fn new() -> Self {
-        Self {
-            begin: Instant::now(),
-            bytes: 0,
-        }
+        Self { begin: Instant::now(), bytes: 0 }
     }
 
     fn end(&self) -> Instant {
@@ -87,10 +84,7 @@ impl Received {
         if encoded {
             return Err(Failure::new(
                 Kind::Protocol,
-                format!(
-                    "{} sent an encoded (compressed) answer although none was asked for",
-                    limits.peer
-                ),
+                format!("{} sent an encoded (compressed) answer although none was asked for", limits.peer),
             )
             .with_code("host:content-encoding")
             .with_effect(limits.effect));
@@ -117,9 +111,7 @@ impl Received {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        self.headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
     /// Those that a plugin may see.
@@ -128,10 +120,7 @@ impl Received {
             .iter()
             .filter(|(name, _)| !is_hidden_response_header(name.as_str()))
             .map(|(name, value)| {
-                (
-                    name.as_str().to_owned(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect()
     }
@@ -150,20 +139,12 @@ impl Received {
 
     /// What `Content-Length` says, where it stands.
     pub(crate) fn announced_bytes(&self) -> Option<u64> {
-        self.headers
-            .get("content-length")?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        self.headers.get("content-length")?.to_str().ok()?.trim().parse().ok()
     }
 
     /// The next piece, `None` at the end.
     pub(crate) async fn piece(&mut self, context: &CallContext) -> Result<Option<Bytes>, Failure> {
-        let Self {
-            body, limits, watch, ..
-        } = self;
+        let Self { body, limits, watch, .. } = self;
         let response = match body {
             Source::Live(response) => response,
             Source::Read(bytes) => {
@@ -267,10 +248,7 @@ impl Received {
 fn broken(error: &reqwest::Error, limits: &Limits) -> Failure {
     let mut failure = explain(error, &limits.peer, limits.effect);
     if failure.kind == Kind::Offline {
-        failure.message = format!(
-            "the connection to {} broke in the middle of the answer",
-            limits.peer
-        );
+        failure.message = format!("the connection to {} broke in the middle of the answer", limits.peer);
     }
     failure.with_effect(limits.effect)
 }

@@ -22,16 +22,9 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn parse(text: &str, connection: &str) -> Result<Self, Failure> {
-        let refuse = |why: &str| {
-            Failure::new(
-                Kind::InvalidInput,
-                format!("connection `{connection}`: its url {why}"),
-            )
-        };
-        if text
-            .chars()
-            .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
-        {
+        let refuse =
+            |why: &str| Failure::new(Kind::InvalidInput, format!("connection `{connection}`: its url {why}"));
+        if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
             return Err(refuse("has a blank, a backslash or a control character in it"));
         }
         let url = Url::parse(text).map_err(|error| refuse(&format!("is not one: {error}")))?;
@@ -46,10 +39,7 @@ impl Target {
         }
         let base_path = url.path().trim_end_matches('/').to_owned();
         // What stands between host and path in the text, before dot segments were taken out of it.
-        let written = text
-            .splitn(4, '/')
-            .nth(3)
-            .map(|path| format!("/{}", path.trim_end_matches('/')));
+        let written = text.splitn(4, '/').nth(3).map(|path| format!("/{}", path.trim_end_matches('/')));
         if let Some(written) = written.filter(|written| written != "/") {
             check_path(&written)
                 .map_err(|fault| refuse(&format!("has a path that is not plain: {fault}")))?;
@@ -69,14 +59,7 @@ impl Target {
         let origin = format!("{}://{authority}", url.scheme());
         let mut base = url;
         base.set_path("/");
-        Some(Self {
-            base,
-            base_path,
-            origin,
-            authority,
-            host,
-            port,
-        })
+        Some(Self { base, base_path, origin, authority, host, port })
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -91,11 +74,8 @@ impl Target {
         url.set_query((!query.is_empty()).then_some(query));
         let same_query = url.query().unwrap_or_default() == query;
         if url.path() != path || !same_query || url.host_str() != self.base.host_str() {
-            return Err(Failure::new(
-                Kind::Refused,
-                "the path would not be sent as it stands".to_owned(),
-            )
-            .with_code("host:path"));
+            return Err(Failure::new(Kind::Refused, "the path would not be sent as it stands".to_owned())
+                .with_code("host:path"));
         }
         Ok(url)
     }
@@ -146,10 +126,7 @@ mod tests {
         assert_eq!(target.origin, "https://hr.example:443");
         assert_eq!(target.base_path, "/rest");
         let target = Target::parse("http://[fd12::7]:8080", "t").unwrap();
-        assert_eq!(
-            (target.authority.as_str(), target.base_path.as_str()),
-            ("[fd12::7]:8080", "")
-        );
+        assert_eq!((target.authority.as_str(), target.base_path.as_str()), ("[fd12::7]:8080", ""));
     }
 
     #[test]
@@ -179,10 +156,7 @@ mod tests {
     #[test]
     fn what_is_sent_is_what_was_checked() {
         let target = Target::parse("http://10.0.0.7", "t").unwrap();
-        let query = encode_query(&[
-            ("format".into(), "json".into()),
-            ("a b".into(), "'ä&=#\"<".into()),
-        ]);
+        let query = encode_query(&[("format".into(), "json".into()), ("a b".into(), "'ä&=#\"<".into())]);
         assert_eq!(query, "format=json&a%20b=%27%C3%A4%26%3D%23%22%3C");
         let url = target.url("/ISAPI/x%20y", &query).unwrap();
         assert_eq!(url.as_str(), format!("http://10.0.0.7/ISAPI/x%20y?{query}"));

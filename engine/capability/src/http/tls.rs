@@ -37,10 +37,7 @@ pub(crate) enum Trust {
 impl Trust {
     /// For a connection without TLS: believes nobody, and spares reading the system's roots.
     pub(crate) fn nobody() -> Result<Self, Failure> {
-        config(Arc::new(Pinned {
-            pins: Vec::new(),
-            provider: provider(),
-        }))
+        config(Arc::new(Pinned { pins: Vec::new(), provider: provider() }))
     }
 
     pub(crate) async fn of(
@@ -59,10 +56,7 @@ impl Trust {
             );
         }
         if !pins.is_empty() {
-            return config(Arc::new(Pinned {
-                pins,
-                provider: provider(),
-            }));
+            return config(Arc::new(Pinned { pins, provider: provider() }));
         }
         let Some(file) = &tls.ca_file else {
             return Ok(Self::System);
@@ -82,15 +76,8 @@ impl Trust {
 /// 64 hexadecimal digits in lower case, from `sha256:..` with or without colons between bytes.
 pub(crate) fn parse_pin(text: &str) -> Option<String> {
     let digits = text.trim();
-    let digits = digits
-        .strip_prefix("sha256:")
-        .or_else(|| digits.strip_prefix("SHA256:"))
-        .unwrap_or(digits);
-    let digits: String = digits
-        .chars()
-        .filter(|c| *c != ':')
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let digits = digits.strip_prefix("sha256:").or_else(|| digits.strip_prefix("SHA256:")).unwrap_or(digits);
+    let digits: String = digits.chars().filter(|c| *c != ':').collect::<String>().to_ascii_lowercase();
     (digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digits)
 }
 
@@ -140,9 +127,7 @@ impl ServerCertVerifier for Pinned {
             return Ok(ServerCertVerified::assertion());
         }
         let mismatch = OtherError(Arc::new(PinMismatch { presented }));
-        Err(rustls::Error::InvalidCertificate(CertificateError::Other(
-            mismatch,
-        )))
+        Err(rustls::Error::InvalidCertificate(CertificateError::Other(mismatch)))
     }
 
     fn verify_tls12_signature(
@@ -174,9 +159,7 @@ impl ServerCertVerifier for Pinned {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -227,9 +210,7 @@ impl ServerCertVerifier for Looking {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -248,14 +229,7 @@ mod tests {
         ] {
             assert_eq!(parse_pin(&text), Some(plain.clone()), "{text}");
         }
-        for text in [
-            "",
-            "sha256:",
-            "sha256:abc",
-            &"g".repeat(64),
-            &"a".repeat(63),
-            &format!("md5:{plain}"),
-        ] {
+        for text in ["", "sha256:", "sha256:abc", &"g".repeat(64), &"a".repeat(63), &format!("md5:{plain}")] {
             assert_eq!(parse_pin(text), None, "{text}");
         }
     }

@@ -61,8 +61,7 @@ impl Shot<'_> {
         let body = self.payload.open(&activity, progress).await?;
         let has_length = body.is_some() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH");
         if has_length {
-            self.headers
-                .insert(reqwest::header::CONTENT_LENGTH, self.payload.bytes().into());
+            self.headers.insert(reqwest::header::CONTENT_LENGTH, self.payload.bytes().into());
         }
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = std::mem::take(&mut self.headers);
@@ -87,47 +86,27 @@ impl Shot<'_> {
 }
 
 pub(crate) fn silent(peer: &str, time: Duration) -> Failure {
-    Failure::new(
-        Kind::Timeout,
-        format!("{peer} did not answer within {} s", seconds(time)),
-    )
-    .with_code("host:silent")
+    Failure::new(Kind::Timeout, format!("{peer} did not answer within {} s", seconds(time)))
+        .with_code("host:silent")
 }
 
 /// `1.5` or `15`, for messages.
 pub(crate) fn seconds(time: Duration) -> String {
-    if time.subsec_millis() == 0 {
-        time.as_secs().to_string()
-    } else {
-        format!("{:.1}", time.as_secs_f64())
-    }
+    if time.subsec_millis() == 0 { time.as_secs().to_string() } else { format!("{:.1}", time.as_secs_f64()) }
 }
 
 /// What the HTTP library's error means. `effect` is what it means where the request may have been sent.
 pub(crate) fn explain(error: &reqwest::Error, peer: &str, effect: Effect) -> Failure {
     let chain = chain(error);
-    if let Some(refused) = chain
-        .iter()
-        .find_map(|error| error.downcast_ref::<AddressRefused>())
-    {
+    if let Some(refused) = chain.iter().find_map(|error| error.downcast_ref::<AddressRefused>()) {
         return Failure::new(Kind::Refused, format!("{peer}: {refused}")).with_code("host:address");
     }
-    if let Some(tls) = chain
-        .iter()
-        .find_map(|error| error.downcast_ref::<rustls::Error>())
-    {
+    if let Some(tls) = chain.iter().find_map(|error| error.downcast_ref::<rustls::Error>()) {
         let failure = explain_tls(tls, peer);
-        return if error.is_connect() {
-            failure
-        } else {
-            failure.with_effect(effect)
-        };
+        return if error.is_connect() { failure } else { failure.with_effect(effect) };
     }
     // The payload's own stream failed: the file could not be read.
-    let io_kind = chain
-        .iter()
-        .find_map(|error| error.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
+    let io_kind = chain.iter().find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
     if error.is_connect() {
         let text = if error.is_dns() {
             format!("{peer}: its name has no address")
@@ -150,37 +129,21 @@ pub(crate) fn explain(error: &reqwest::Error, peer: &str, effect: Effect) -> Fai
         return Failure::new(Kind::Offline, text).with_code("host:offline");
     }
     let inner = innermost(&chain);
-    let text = chain
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
+    let text = chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let is_malformed = text.contains(" parsed")
         || text.contains("message head is too large")
-        || matches!(
-            io_kind,
-            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-        );
+        || matches!(io_kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
     if is_malformed {
-        return Failure::new(
-            Kind::Protocol,
-            format!("{peer} answered something that is not HTTP: {inner}"),
-        )
-        .with_code("host:http")
-        .with_effect(effect);
+        return Failure::new(Kind::Protocol, format!("{peer} answered something that is not HTTP: {inner}"))
+            .with_code("host:http")
+            .with_effect(effect);
     }
     if error.is_builder() {
-        return Failure::new(
-            Kind::Internal,
-            format!("the request to {peer} could not be put together"),
-        );
+        return Failure::new(Kind::Internal, format!("the request to {peer} could not be put together"));
     }
-    Failure::new(
-        Kind::Offline,
-        format!("the connection to {peer} broke before the answer: {inner}"),
-    )
-    .with_code("host:broken")
-    .with_effect(effect)
+    Failure::new(Kind::Offline, format!("the connection to {peer} broke before the answer: {inner}"))
+        .with_code("host:broken")
+        .with_effect(effect)
 }
 
 fn explain_tls(error: &rustls::Error, peer: &str) -> Failure {
@@ -210,9 +173,11 @@ fn explain_tls(error: &rustls::Error, peer: &str) -> Failure {
 }
 
 fn untrusted(peer: &str, why: &str) -> String {
+    // A peer is told as `NAME at HOST:PORT`.
+    let name = peer.split_once(" at ").map_or("NAME", |(name, _)| name);
     format!(
         "{peer}: the certificate is not trusted: if this device's certificate is self-signed, look at its fingerprint \
-         and run `bascule connection pin NAME` ({why})"
+         and run `bascule connection pin {name}` ({why})"
     )
 }
 

@@ -38,10 +38,7 @@ fn base64(bytes: &[u8], add: &mut impl FnMut(String)) {
         let (first, last) = ((before * 8).div_ceil(6), shifted.len() * 8 / 6);
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let encoded = engine.encode(&shifted);
-            if let Some(own) = encoded
-                .get(first..last)
-                .filter(|own| own.len() >= MIN_INNER_BASE64)
-            {
+            if let Some(own) = encoded.get(first..last).filter(|own| own.len() >= MIN_INNER_BASE64) {
                 add(own.to_owned());
             }
         }
@@ -83,11 +80,7 @@ fn escaped(text: &str, add: &mut impl FnMut(String)) {
         if c.is_ascii() {
             ascii.push(c);
         } else {
-            ascii.extend(
-                c.encode_utf16(&mut [0; 2])
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}")),
-            );
+            ascii.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         }
         ascii
     });
@@ -100,10 +93,7 @@ fn escaped(text: &str, add: &mut impl FnMut(String)) {
     let debug: String = text.escape_debug().collect();
     add(self::json(&debug));
     add(debug);
-    let angles = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let angles = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     add(angles.replace('"', "&quot;"));
     add(angles.replace('"', "&quot;").replace('\'', "&apos;"));
     add(angles.replace('"', "&quot;").replace('\'', "&#39;"));
@@ -113,8 +103,5 @@ fn escaped(text: &str, add: &mut impl FnMut(String)) {
 /// JSON text without its quotes.
 fn json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
-    quoted
-        .get(1..quoted.len().saturating_sub(1))
-        .unwrap_or_default()
-        .to_owned()
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }

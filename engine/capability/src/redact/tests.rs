@@ -29,9 +29,8 @@ fn without_secrets_texts_pass_as_they_are() {
 fn each_form_of_a_secret_is_struck() {
     let secret = "p\"s/s w&r<d+'ü\\9~";
     let redactor = knowing(&[secret]);
-    let json = serde_json::to_string(secret)
-        .map(|text| text.trim_matches('"').to_owned())
-        .unwrap_or_default();
+    let json =
+        serde_json::to_string(secret).map(|text| text.trim_matches('"').to_owned()).unwrap_or_default();
     let forms = [
         secret.to_owned(),
         STANDARD.encode(secret),
@@ -46,18 +45,12 @@ fn each_form_of_a_secret_is_struck() {
         json.clone(),
         "p\\\"s\\/s w&r<d+'ü\\\\9~".to_owned(),
         "p\\\"s/s w&r<d+'\\u00fc\\\\9~".to_owned(),
-        serde_json::to_string(&json)
-            .map(|text| text.trim_matches('"').to_owned())
-            .unwrap_or_default(),
+        serde_json::to_string(&json).map(|text| text.trim_matches('"').to_owned()).unwrap_or_default(),
         format!("{secret:?}").trim_matches('"').to_owned(),
         "p&quot;s/s w&amp;r&lt;d+&apos;ü\\9~".to_owned(),
     ];
     for form in forms {
-        assert_eq!(
-            redactor.redact(&format!("before {form} after")),
-            "before [redacted] after",
-            "{form}"
-        );
+        assert_eq!(redactor.redact(&format!("before {form} after")), "before [redacted] after", "{form}");
     }
     let ascii = knowing(&["canary-0001"]);
     let wide: String = "canary-0001".chars().flat_map(|c| [c, '\0']).collect();
@@ -73,10 +66,7 @@ fn a_secret_inside_longer_base64_is_struck_at_every_offset() {
             let encoded = STANDARD.encode(format!("{before}{secret}{after}"));
             let clean = redactor.redact(&encoded).into_owned();
             assert!(clean.contains(MARK), "{before}|{after}: {clean}");
-            assert!(
-                clean.replace(MARK, "").len() <= encoded.len() - 20,
-                "{before}|{after}: {clean}"
-            );
+            assert!(clean.replace(MARK, "").len() <= encoded.len() - 20, "{before}|{after}: {clean}");
         }
     }
 }
@@ -184,11 +174,7 @@ fn an_endless_line_is_passed_on_in_pieces_without_its_secrets() -> std::io::Resu
     let mut expected = String::new();
     for number in 0..20_000 {
         writer.write_all(format!("{number} canary-").as_bytes())?;
-        assert!(
-            writer.line.len() < 2 * super::writer::MAX_LINE_BYTES,
-            "{}",
-            writer.line.len()
-        );
+        assert!(writer.line.len() < 2 * super::writer::MAX_LINE_BYTES, "{}", writer.line.len());
         writer.write_all(b"1,")?;
         expected.push_str(&format!("{number} [redacted],"));
     }
@@ -205,11 +191,7 @@ fn a_pem_file_is_struck_line_by_line() -> std::io::Result<()> {
     let mut writer = RedactingWriter::new(sink.clone(), knowing(&[pem]));
     writer.write_all(pem.as_bytes())?;
     drop(writer);
-    assert!(
-        !sink.text().contains("Q2Fu") && !sink.text().contains("TW9y"),
-        "{}",
-        sink.text()
-    );
+    assert!(!sink.text().contains("Q2Fu") && !sink.text().contains("TW9y"), "{}", sink.text());
     Ok(())
 }
 

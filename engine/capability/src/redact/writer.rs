@@ -25,20 +25,14 @@ impl<W: Write> std::fmt::Debug for RedactingWriter<W> {
 impl<W: Write> RedactingWriter<W> {
     /// Writes to `to` what `redactor` leaves over.
     pub fn new(to: W, redactor: Redactor) -> Self {
-        Self {
-            redactor,
-            line: Vec::new(),
-            to,
-        }
+        Self { redactor, line: Vec::new(), to }
     }
 
     /// Passes on the first `end` bytes that are kept back, and a little more or less where a secret stands across.
     fn pass(&mut self, end: usize) -> io::Result<()> {
         let found = self.redactor.find(&self.line);
-        let end = found
-            .iter()
-            .find(|range| range.start < end && end < range.end)
-            .map_or(end, |range| range.start);
+        let end =
+            found.iter().find(|range| range.start < end && end < range.end).map_or(end, |range| range.start);
         let mut clean = Vec::with_capacity(end);
         let mut from = 0;
         for range in found.into_iter().take_while(|range| range.end <= end) {

@@ -72,13 +72,8 @@ impl MasterKey {
     /// Makes a new key and its file (mode 0600, a missing folder 0700). An existing file is never replaced.
     pub fn create(path: &Path) -> Result<Self, KeyError> {
         let failed = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => KeyError::Exists {
-                path: path.to_owned(),
-            },
-            _ => KeyError::Io {
-                path: path.to_owned(),
-                source,
-            },
+            std::io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
+            _ => KeyError::Io { path: path.to_owned(), source },
         };
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         getrandom::fill(&mut *key).map_err(KeyError::Random)?;
@@ -86,69 +81,42 @@ impl MasterKey {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let written = file.write_all(&*key).and_then(|()| file.sync_all());
         if let Err(source) = written {
             // A half-written file would be refused at the next start and could not be created anew.
             let _gone = std::fs::remove_file(path);
-            return Err(KeyError::Io {
-                path: path.to_owned(),
-                source,
-            });
+            return Err(KeyError::Io { path: path.to_owned(), source });
         }
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         Ok(Self(key))
     }
 
     /// Reads the key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let failed = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::NotFound => KeyError::Missing {
-                path: path.to_owned(),
-            },
-            _ => KeyError::Io {
-                path: path.to_owned(),
-                source,
-            },
+            std::io::ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
+            _ => KeyError::Io { path: path.to_owned(), source },
         };
         let mut file = File::open(path).map_err(failed)?;
         let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(KeyError::Permissions {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(KeyError::Permissions { path: path.to_owned(), mode });
         }
         // One byte more than a key has, to notice a longer file.
         let mut content = Zeroizing::new([0; KEY_BYTES + 1]);
         let mut bytes = 0;
         loop {
-            match file
-                .read(content.get_mut(bytes..).unwrap_or_default())
-                .map_err(failed)?
-            {
+            match file.read(content.get_mut(bytes..).unwrap_or_default()).map_err(failed)? {
                 0 => break,
                 more => bytes += more,
             }
         }
         match content.first_chunk::<KEY_BYTES>() {
             Some(key) if bytes == KEY_BYTES => Ok(Self(Zeroizing::new(*key))),
-            _ => Err(KeyError::NotAKey {
-                path: path.to_owned(),
-                bytes,
-            }),
+            _ => Err(KeyError::NotAKey { path: path.to_owned(), bytes }),
         }
     }
 
@@ -182,15 +150,8 @@ mod tests {
         let path = folder.path().join("keys/master.key");
         let key = MasterKey::create(&path).unwrap();
         let metadata = std::fs::metadata(&path).unwrap();
-        assert_eq!(
-            (metadata.len(), metadata.permissions().mode() & 0o777),
-            (32, 0o600)
-        );
-        let folder_mode = std::fs::metadata(path.parent().unwrap())
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777;
+        assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (32, 0o600));
+        let folder_mode = std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777;
         assert_eq!(folder_mode, 0o700);
         assert_eq!(MasterKey::load(&path).unwrap().derive("x"), key.derive("x"));
         assert_eq!(format!("{key:?}"), "MasterKey(..)");
@@ -215,27 +176,17 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o666] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let error = MasterKey::load(&path).unwrap_err();
-            assert!(
-                matches!(error, KeyError::Permissions { mode: found, .. } if found == mode),
-                "{error:?}"
-            );
+            assert!(matches!(error, KeyError::Permissions { mode: found, .. } if found == mode), "{error:?}");
             assert!(error.to_string().contains("chmod 600"), "{error}");
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
         MasterKey::load(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        for (content, found) in [
-            (&b""[..], 0),
-            (&[7; 31][..], 31),
-            (&[7; 33][..], 33),
-            (&[7; 4000][..], 33),
-        ] {
+        for (content, found) in [(&b""[..], 0), (&[7; 31][..], 31), (&[7; 33][..], 33), (&[7; 4000][..], 33)]
+        {
             std::fs::write(&path, content).unwrap();
             let error = MasterKey::load(&path).unwrap_err();
-            assert!(
-                matches!(error, KeyError::NotAKey { bytes, .. } if bytes == found),
-                "{error:?}"
-            );
+            assert!(matches!(error, KeyError::NotAKey { bytes, .. } if bytes == found), "{error:?}");
         }
     }
 

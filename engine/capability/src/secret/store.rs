@@ -161,9 +161,7 @@ pub struct Secrets {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secrets")
-            .field("database", &self.database)
-            .finish_non_exhaustive()
+        f.debug_struct("Secrets").field("database", &self.database).finish_non_exhaustive()
     }
 }
 
@@ -198,13 +196,7 @@ impl Secrets {
             return Err(SecretsError::WrongKey);
         }
         let key = Arc::new(Zeroizing::new(key.derive("bascule secrets 1: values")));
-        Ok(Self {
-            database,
-            key,
-            root,
-            environment,
-            redactor: Redactor::default(),
-        })
+        Ok(Self { database, key, root, environment, redactor: Redactor::default() })
     }
 
     /// The same secrets, handing what they hand out to this redactor.
@@ -231,10 +223,7 @@ impl Secrets {
         let secret = self.checked(secret.expose(), || format!("`{name}`"))?;
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| SecretsError::Seal(error.to_string()))?;
-        let payload = Payload {
-            msg: secret.expose().as_bytes(),
-            aad: name.as_bytes(),
-        };
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: name.as_bytes() };
         let sealed = self
             .cipher()
             .encrypt(&XNonce::from(nonce), payload)
@@ -270,10 +259,8 @@ impl Secrets {
             .database
             .write(move |tx| {
                 async move {
-                    let done = sqlx::query("DELETE FROM secret WHERE name = ?")
-                        .bind(name)
-                        .execute(tx)
-                        .await?;
+                    let done =
+                        sqlx::query("DELETE FROM secret WHERE name = ?").bind(name).execute(tx).await?;
                     Ok(done.rows_affected() > 0)
                 }
                 .boxed()
@@ -298,9 +285,7 @@ impl Secrets {
             .fetch_optional(self.database.readers())
             .await
             .map_err(DatabaseError::from)?;
-        info(&row.ok_or_else(|| SecretsError::Missing {
-            name: name.to_owned(),
-        })?)
+        info(&row.ok_or_else(|| SecretsError::Missing { name: name.to_owned() })?)
     }
 
     /// The stored value, also when it has expired.
@@ -310,21 +295,11 @@ impl Secrets {
             .fetch_optional(self.database.readers())
             .await
             .map_err(DatabaseError::from)?;
-        let row = row.ok_or_else(|| SecretsError::Missing {
-            name: name.to_owned(),
-        })?;
-        let altered = || SecretsError::Altered {
-            name: name.to_owned(),
-        };
+        let row = row.ok_or_else(|| SecretsError::Missing { name: name.to_owned() })?;
+        let altered = || SecretsError::Altered { name: name.to_owned() };
         let nonce: [u8; NONCE_BYTES] = row.get::<&[u8], _>("nonce").try_into().map_err(|_| altered())?;
-        let payload = Payload {
-            msg: row.get("sealed"),
-            aad: name.as_bytes(),
-        };
-        let opened = self
-            .cipher()
-            .decrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| altered())?;
+        let payload = Payload { msg: row.get("sealed"), aad: name.as_bytes() };
+        let opened = self.cipher().decrypt(&XNonce::from(nonce), payload).map_err(|_| altered())?;
         let opened = Zeroizing::new(opened);
         let text = std::str::from_utf8(&opened).map_err(|_| altered())?;
         self.checked(text, || format!("`{name}`"))
@@ -346,9 +321,7 @@ impl Secrets {
     /// `{ env: NAME }`
     pub fn from_environment(&self, name: &str) -> Result<Secret, SecretsError> {
         let value = (self.environment)(name).map(Zeroizing::new);
-        let value = value.ok_or_else(|| SecretsError::Environment {
-            name: name.to_owned(),
-        })?;
+        let value = value.ok_or_else(|| SecretsError::Environment { name: name.to_owned() })?;
         self.checked(&value, || format!("the environment variable `{name}`"))
     }
 
@@ -356,10 +329,7 @@ impl Secrets {
     pub async fn from_file(&self, path: &str) -> Result<Secret, SecretsError> {
         let path = self.root.join(path);
         let origin = || format!("the file `{}`", path.display());
-        let failed = |source| SecretsError::File {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| SecretsError::File { path: path.clone(), source };
         let file = tokio::fs::File::open(&path).await.map_err(failed)?;
         let limit = u64::try_from(MAX_SECRET_BYTES).unwrap_or(u64::MAX) + 1;
         let mut content = Zeroizing::new(Vec::new());
@@ -398,17 +368,10 @@ async fn stored_verifier(database: &Database) -> Result<Option<Vec<u8>>, Secrets
 
 fn info(row: &sqlx::sqlite::SqliteRow) -> Result<SecretInfo, SecretsError> {
     let name: String = row.get("name");
-    let time = |text: &str| {
-        text.parse()
-            .map_err(|_| SecretsError::Altered { name: name.clone() })
-    };
+    let time = |text: &str| text.parse().map_err(|_| SecretsError::Altered { name: name.clone() });
     let updated_at = time(row.get("updated_at"))?;
     let expires_at = row.get::<Option<&str>, _>("expires_at").map(time).transpose()?;
-    Ok(SecretInfo {
-        name,
-        updated_at,
-        expires_at,
-    })
+    Ok(SecretInfo { name, updated_at, expires_at })
 }
 
 fn check_name(name: &str) -> Result<(), SecretsError> {

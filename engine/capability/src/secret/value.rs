@@ -40,9 +40,6 @@ mod tests {
     #[test]
     fn debug_says_nothing_not_even_the_length() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(..)");
-        assert_eq!(
-            format!("{:#?}", Some(Secret::new(""))),
-            "Some(\n    Secret(..),\n)"
-        );
+        assert_eq!(format!("{:#?}", Some(Secret::new(""))), "Some(\n    Secret(..),\n)");
     }
 }

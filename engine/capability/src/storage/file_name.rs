@@ -41,10 +41,7 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), Failure> {
 fn check(name: &str) -> Result<(), Failure> {
     let refused = |why: &str| {
         let shown: String = name.chars().take(80).collect::<String>().escape_debug().collect();
-        Err(Failure::new(
-            Kind::Refused,
-            format!("the file name `{shown}` {why}"),
-        ))
+        Err(Failure::new(Kind::Refused, format!("the file name `{shown}` {why}")))
     };
     if name.is_empty() {
         return refused("is empty");
@@ -87,17 +84,8 @@ mod tests {
 
     #[test]
     fn ordinary_names_are_taken() {
-        for name in [
-            "a",
-            "a/b.mp4",
-            "Büro 3/Kamera – Tür.jpg",
-            ".hidden",
-            "a..b",
-            "...",
-            "C:",
-            "-rf",
-            "~",
-        ] {
+        for name in ["a", "a/b.mp4", "Büro 3/Kamera – Tür.jpg", ".hidden", "a..b", "...", "C:", "-rf", "~"]
+        {
             assert_eq!(FileName::parse(name).unwrap().as_str(), name);
         }
         assert_eq!(FileName::parse("a/b/c").unwrap().split(), ("a/b", "c"));

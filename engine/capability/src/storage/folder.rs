@@ -57,9 +57,7 @@ pub(super) struct Root {
 
 impl fmt::Debug for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Folder")
-            .field("name", &self.root.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Folder").field("name", &self.root.name).finish_non_exhaustive()
     }
 }
 
@@ -73,18 +71,12 @@ impl Folder {
             Dir::create_ambient_dir_all(&path, ambient_authority())?;
             let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
             temporary::remove_stale(&dir)?;
-            Ok(Self {
-                root: Arc::new(Root { name, dir }),
-            })
+            Ok(Self { root: Arc::new(Root { name, dir }) })
         });
         opened
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-            .map_err(|source| OpenFolderError {
-                name: told_name,
-                path: told_path,
-                source,
-            })
+            .map_err(|source| OpenFolderError { name: told_name, path: told_path, source })
     }
 
     /// The name in `bascule.yaml`.
@@ -121,14 +113,9 @@ impl Folder {
             if entry.bytes > MAX_READ_BYTES {
                 return Err(too_large());
             }
-            let file = root
-                .dir
-                .open(name.as_str())
-                .map_err(failed("read", name.as_str()))?;
+            let file = root.dir.open(name.as_str()).map_err(failed("read", name.as_str()))?;
             let mut data = Vec::new();
-            file.take(MAX_READ_BYTES + 1)
-                .read_to_end(&mut data)
-                .map_err(failed("read", name.as_str()))?;
+            file.take(MAX_READ_BYTES + 1).read_to_end(&mut data).map_err(failed("read", name.as_str()))?;
             if u64::try_from(data.len()).unwrap_or(u64::MAX) > MAX_READ_BYTES {
                 return Err(too_large());
             }
@@ -166,8 +153,7 @@ impl Folder {
             let dir = &root.dir;
             stat(dir, &from)?;
             create_parents(dir, &to)?;
-            dir.rename(from.as_str(), dir, to.as_str())
-                .map_err(failed("rename", from.as_str()))?;
+            dir.rename(from.as_str(), dir, to.as_str()).map_err(failed("rename", from.as_str()))?;
             sync_parent(dir, &to)
                 .and_then(|()| sync_parent(dir, &from))
                 .map_err(|failure| failure.with_effect(Effect::Applied))
@@ -179,8 +165,7 @@ impl Folder {
     pub async fn create_temporary(&self, name: &str) -> Result<TemporaryFile, Failure> {
         let name = FileName::parse(name)?;
         let root = Arc::clone(&self.root);
-        self.blocking(move |_root| TemporaryFile::create(root, name))
-            .await
+        self.blocking(move |_root| TemporaryFile::create(root, name)).await
     }
 
     /// Opens a file for reading, with its length in bytes.
@@ -189,10 +174,7 @@ impl Folder {
         self.blocking(move |root| {
             // Before opening, because opening a pipe would wait for its other end.
             stat(&root.dir, &name)?;
-            let file = root
-                .dir
-                .open(name.as_str())
-                .map_err(failed("read", name.as_str()))?;
+            let file = root.dir.open(name.as_str()).map_err(failed("read", name.as_str()))?;
             let bytes = file.metadata().map_err(failed("read", name.as_str()))?.len();
             Ok((tokio::fs::File::from_std(file.into_std()), bytes))
         })
@@ -217,22 +199,14 @@ where
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
-        Err(error) => Err(Failure::new(
-            Kind::Internal,
-            format!("file work ended early: {error}"),
-        )),
+        Err(error) => Err(Failure::new(Kind::Internal, format!("file work ended early: {error}"))),
     }
 }
 
 pub(super) fn stat(dir: &Dir, name: &FileName) -> Result<Entry, Failure> {
-    let metadata = dir
-        .metadata(name.as_str())
-        .map_err(failed("find", name.as_str()))?;
+    let metadata = dir.metadata(name.as_str()).map_err(failed("find", name.as_str()))?;
     if !metadata.is_file() {
-        return Err(Failure::new(
-            Kind::InvalidInput,
-            format!("`{}` is not a file", name.as_str()),
-        ));
+        return Err(Failure::new(Kind::InvalidInput, format!("`{}` is not a file", name.as_str())));
     }
     entry(name.as_str().to_owned(), &metadata)
 }
@@ -244,15 +218,9 @@ pub(super) fn create_parents(dir: &Dir, name: &FileName) -> Result<(), Failure> 
     }
     if let Err(error) = dir.create_dir_all(parent) {
         // Something else than a folder is in the way; opening it says what: a file, or a link that leads out.
-        let mut ends = parent
-            .match_indices('/')
-            .map(|(end, _)| end)
-            .chain([parent.len()]);
-        let in_the_way = |end| {
-            dir.open_dir(parent.get(..end)?)
-                .err()
-                .filter(|error| error.kind() != E::NotFound)
-        };
+        let mut ends = parent.match_indices('/').map(|(end, _)| end).chain([parent.len()]);
+        let in_the_way =
+            |end| dir.open_dir(parent.get(..end)?).err().filter(|error| error.kind() != E::NotFound);
         let told = ends.find_map(in_the_way).unwrap_or(error);
         return Err(failed("create the folder of", name.as_str())(told));
     }
@@ -278,11 +246,7 @@ fn entry(name: String, metadata: &Metadata) -> Result<Entry, Failure> {
         .map(cap_std::time::SystemTime::into_std)
         .and_then(|time| jiff::Timestamp::try_from(time).map_err(std::io::Error::other))
         .map_err(failed("read the time of", &name))?;
-    Ok(Entry {
-        bytes: metadata.len(),
-        modified,
-        name,
-    })
+    Ok(Entry { bytes: metadata.len(), modified, name })
 }
 
 /// Walks the folder that `prefix` points into; deeper than names may be long it does not go.
@@ -303,11 +267,7 @@ fn list(root: &Dir, prefix: &str) -> Result<Vec<Entry>, Failure> {
             let Some(part) = item.file_name().to_str().map(str::to_owned) else {
                 continue;
             };
-            let name = if folder.is_empty() {
-                part
-            } else {
-                format!("{folder}/{part}")
-            };
+            let name = if folder.is_empty() { part } else { format!("{folder}/{part}") };
             let Ok(kind) = item.file_type() else { continue };
             if kind.is_dir() && name.len() < MAX_NAME_BYTES {
                 if name.starts_with(prefix) || prefix.starts_with(&name) {

@@ -43,10 +43,7 @@ impl Store {
     /// The store that `bascule.yaml` calls `name`. Its table is created where it is missing.
     pub async fn open(name: &str, database: &Database) -> Result<Self, DatabaseError> {
         database.migrate("store", STEPS).await?;
-        Ok(Self {
-            name: name.to_owned(),
-            database: database.clone(),
-        })
+        Ok(Self { name: name.to_owned(), database: database.clone() })
     }
 
     /// The name in `bascule.yaml`.
@@ -66,15 +63,9 @@ impl Store {
             .map_err(|error| self.failed(error.into()))?;
         let Some(row) = row else { return Ok(None) };
         let value = serde_json::from_str(row.get("value")).map_err(|error| {
-            Failure::new(
-                Kind::Internal,
-                format!("`{key}` in the store `{}` is not JSON: {error}", self.name),
-            )
+            Failure::new(Kind::Internal, format!("`{key}` in the store `{}` is not JSON: {error}", self.name))
         })?;
-        Ok(Some(Stored {
-            value,
-            version: version(row.get("version")),
-        }))
+        Ok(Some(Stored { value, version: version(row.get("version")) }))
     }
 
     /// Writes and returns the new version. With `expected` only where the stored version is that one (0: there must
@@ -127,19 +118,12 @@ impl Store {
             .await
             .map_err(|error| self.failed(error))?;
         found.map_err(|found| {
-            let is = if found == 0 {
-                "does not exist".to_owned()
-            } else {
-                format!("is at version {found}")
-            };
+            let is = if found == 0 { "does not exist".to_owned() } else { format!("is at version {found}") };
             let was = match expected {
                 None | Some(0) => "no such key was expected".to_owned(),
                 Some(expected) => format!("version {expected} was expected"),
             };
-            Failure::new(
-                Kind::Conflict,
-                format!("`{key}` in the store `{}` {is}, {was}", self.name),
-            )
+            Failure::new(Kind::Conflict, format!("`{key}` in the store `{}` {is}, {was}", self.name))
         })
     }
 
@@ -188,22 +172,17 @@ impl Store {
     fn failed(&self, error: DatabaseError) -> Failure {
         let name = &self.name;
         match error {
-            DatabaseError::Full => Failure::new(
-                Kind::Internal,
-                format!("cannot write to the store `{name}`: the disk is full"),
-            )
-            .with_code("host:disk-full"),
-            DatabaseError::Broken { .. } => Failure::new(
-                Kind::Internal,
-                format!("the store `{name}` is not usable: {error}"),
-            )
-            .with_code("host:database")
-            .with_effect(Effect::Unknown),
-            other => Failure::new(
-                Kind::Internal,
-                format!("the store `{name}` is not usable: {other}"),
-            )
-            .with_code("host:database"),
+            DatabaseError::Full => {
+                Failure::new(Kind::Internal, format!("cannot write to the store `{name}`: the disk is full"))
+                    .with_code("host:disk-full")
+            }
+            DatabaseError::Broken { .. } => {
+                Failure::new(Kind::Internal, format!("the store `{name}` is not usable: {error}"))
+                    .with_code("host:database")
+                    .with_effect(Effect::Unknown)
+            }
+            other => Failure::new(Kind::Internal, format!("the store `{name}` is not usable: {other}"))
+                .with_code("host:database"),
         }
     }
 }
@@ -219,10 +198,7 @@ fn check(key: &str) -> Result<(), Failure> {
         return Ok(());
     };
     let shown: String = key.chars().take(80).collect::<String>().escape_debug().collect();
-    Err(Failure::new(
-        Kind::InvalidInput,
-        format!("the key `{shown}` {why}"),
-    ))
+    Err(Failure::new(Kind::InvalidInput, format!("the key `{shown}` {why}")))
 }
 
 fn version(stored: i64) -> u64 {

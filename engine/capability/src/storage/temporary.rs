@@ -44,9 +44,7 @@ impl Drop for Place {
 
 impl std::fmt::Debug for TemporaryFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TemporaryFile")
-            .field("name", &self.place.name.as_str())
-            .finish_non_exhaustive()
+        f.debug_struct("TemporaryFile").field("name", &self.place.name.as_str()).finish_non_exhaustive()
     }
 }
 
@@ -60,12 +58,7 @@ impl TemporaryFile {
                 .open_with(&temporary, OpenOptions::new().write(true).create_new(true))
                 .map_err(failed("write", name.as_str()))?
                 .into_std();
-            let place = Place {
-                root: Arc::clone(&root),
-                temporary,
-                name: name.clone(),
-                in_place: false,
-            };
+            let place = Place { root: Arc::clone(&root), temporary, name: name.clone(), in_place: false };
             // Between creation and lock another process that opens the folder may take it for a left-over.
             let ours = match file.try_lock() {
                 Ok(()) => file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
@@ -74,29 +67,20 @@ impl TemporaryFile {
                 Err(TryLockError::Error(_)) => true,
             };
             if ours {
-                return Ok(Self {
-                    file: tokio::fs::File::from_std(file),
-                    place,
-                });
+                return Ok(Self { file: tokio::fs::File::from_std(file), place });
             }
         }
     }
 
     /// Appends.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
-        self.file
-            .write_all(data)
-            .await
-            .map_err(failed("write", self.place.name.as_str()))
+        self.file.write_all(data).await.map_err(failed("write", self.place.name.as_str()))
     }
 
     /// Syncs the file, gives it its name in one step, and syncs the folder. With `overwrite` an existing file is
     /// replaced; without, it is a `conflict` and stays as it is, however many try at once.
     pub async fn finish(mut self, overwrite: bool) -> Result<Entry, Failure> {
-        self.file
-            .flush()
-            .await
-            .map_err(failed("write", self.place.name.as_str()))?;
+        self.file.flush().await.map_err(failed("write", self.place.name.as_str()))?;
         let file = self.file.into_std().await;
         let mut place = self.place;
         blocking(move || {
@@ -122,26 +106,18 @@ impl TemporaryFile {
 fn place_new(dir: &Dir, temporary: &str, name: &FileName) -> Result<(), Failure> {
     let (parent, last) = name.split();
     // The system call follows links in the names it is given, so it gets names without folders.
-    let target = if parent.is_empty() {
-        dir.try_clone()
-    } else {
-        dir.open_dir(parent)
-    };
+    let target = if parent.is_empty() { dir.try_clone() } else { dir.open_dir(parent) };
     let target = target.map_err(failed("write", name.as_str()))?;
     match rustix::fs::renameat_with(dir, temporary, &target, last, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(()),
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
         Err(errno) => return Err(failed("write", name.as_str())(errno.into())),
     }
-    dir.hard_link(temporary, &target, last)
-        .map_err(failed("write", name.as_str()))?;
+    dir.hard_link(temporary, &target, last).map_err(failed("write", name.as_str()))?;
     dir.remove_file(temporary).map_err(|error| {
         Failure::new(
             Kind::Internal,
-            format!(
-                "`{}` is stored, and also under a temporary name: {error}",
-                name.as_str()
-            ),
+            format!("`{}` is stored, and also under a temporary name: {error}", name.as_str()),
         )
         .with_effect(Effect::Applied)
     })
@@ -152,9 +128,7 @@ pub(super) fn remove_stale(dir: &Dir) -> std::io::Result<()> {
     for item in dir.entries()? {
         let item = item?;
         let name = item.file_name();
-        let is_temporary = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(TEMPORARY_PREFIX));
+        let is_temporary = name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX));
         if !is_temporary || !item.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }

@@ -27,83 +27,34 @@ async fn terminal(peer: &Peer, auth: Auth) -> (Bench, Open) {
 }
 
 fn reusing() -> Auth {
-    Auth::Digest {
-        user: template("admin"),
-        password: stored("password"),
-        reuse_nonces: true,
-    }
+    Auth::Digest { user: template("admin"), password: stored("password"), reuse_nonces: true }
 }
 
 #[tokio::test]
 async fn every_form_of_challenge_is_answered_with_one_login_a_request() {
     let forms = [
         Rules::default(),
-        Rules {
-            algorithm: Some("MD5"),
-            opaque: Some("799d5"),
-            ..Rules::default()
-        },
-        Rules {
-            algorithm: Some("md5"),
-            opaque: Some(""),
-            ..Rules::default()
-        },
-        Rules {
-            algorithm: Some("SHA-256"),
-            ..Rules::default()
-        },
-        Rules {
-            algorithm: Some("SHA-512-256"),
-            ..Rules::default()
-        },
-        Rules {
-            algorithm: Some("MD5-sess"),
-            ..Rules::default()
-        },
-        Rules {
-            algorithm: Some("SHA-256-sess"),
-            ..Rules::default()
-        },
-        Rules {
-            qop: None,
-            ..Rules::default()
-        },
-        Rules {
-            qop: None,
-            algorithm: Some("SHA-256"),
-            ..Rules::default()
-        },
-        Rules {
-            qop: Some("auth-int"),
-            ..Rules::default()
-        },
-        Rules {
-            qop: Some("auth,auth-int"),
-            ..Rules::default()
-        },
-        Rules {
-            userhash: true,
-            algorithm: Some("SHA-256"),
-            ..Rules::default()
-        },
+        Rules { algorithm: Some("MD5"), opaque: Some("799d5"), ..Rules::default() },
+        Rules { algorithm: Some("md5"), opaque: Some(""), ..Rules::default() },
+        Rules { algorithm: Some("SHA-256"), ..Rules::default() },
+        Rules { algorithm: Some("SHA-512-256"), ..Rules::default() },
+        Rules { algorithm: Some("MD5-sess"), ..Rules::default() },
+        Rules { algorithm: Some("SHA-256-sess"), ..Rules::default() },
+        Rules { qop: None, ..Rules::default() },
+        Rules { qop: None, algorithm: Some("SHA-256"), ..Rules::default() },
+        Rules { qop: Some("auth-int"), ..Rules::default() },
+        Rules { qop: Some("auth,auth-int"), ..Rules::default() },
+        Rules { userhash: true, algorithm: Some("SHA-256"), ..Rules::default() },
     ];
     for rules in forms {
         let (peer, device) = device(rules.clone()).await;
         let (_bench, open) = terminal(&peer, digest_auth()).await;
         let connection = open.connection("terminal");
-        for request in [
-            get("/ISAPI/System/deviceInfo"),
-            put("/ISAPI/x", b"{\"a\":1}"),
-            get("/ISAPI/y"),
-        ] {
+        for request in [get("/ISAPI/System/deviceInfo"), put("/ISAPI/x", b"{\"a\":1}"), get("/ISAPI/y")] {
             let response = connection.send(request, &context()).await.unwrap();
             assert_eq!(response.status, 200, "{rules:?}");
         }
-        assert_eq!(
-            (device.good(), device.failed(), device.spent()),
-            (3, 0, 0),
-            "{rules:?}"
-        );
+        assert_eq!((device.good(), device.failed(), device.spent()), (3, 0, 0), "{rules:?}");
         assert_eq!(peer.seen().len(), 6, "a probe and a login each");
     }
 }
@@ -112,15 +63,9 @@ async fn every_form_of_challenge_is_answered_with_one_login_a_request() {
 async fn a_body_goes_out_once_and_the_probe_names_the_same_address() {
     let (peer, _device) = device(Rules::default()).await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
-    let mut request = put(
-        "/ISAPI/Intelligent/FDLib/FDModify",
-        b"{\"faceLibType\":\"blackFD\"}",
-    );
+    let mut request = put("/ISAPI/Intelligent/FDLib/FDModify", b"{\"faceLibType\":\"blackFD\"}");
     request.query = vec![("format".to_owned(), "json".to_owned())];
-    open.connection("terminal")
-        .send(request, &context())
-        .await
-        .unwrap();
+    open.connection("terminal").send(request, &context()).await.unwrap();
     let seen = peer.seen();
     assert_eq!(seen.len(), 2);
     for one in &seen {
@@ -129,10 +74,7 @@ async fn a_body_goes_out_once_and_the_probe_names_the_same_address() {
             ("PUT", "/ISAPI/Intelligent/FDLib/FDModify?format=json")
         );
     }
-    assert_eq!(
-        (seen[0].body.len(), seen[0].header("content-length")),
-        (0, Some("0"))
-    );
+    assert_eq!((seen[0].body.len(), seen[0].header("content-length")), (0, Some("0")));
     assert!(seen[0].header("authorization").is_none() && seen[0].header("content-type").is_none());
     assert_eq!(seen[1].body, b"{\"faceLibType\":\"blackFD\"}");
     assert_eq!(seen[1].header("content-type"), Some("application/json"));
@@ -141,50 +83,26 @@ async fn a_body_goes_out_once_and_the_probe_names_the_same_address() {
 
 #[tokio::test]
 async fn a_fresh_nonce_called_stale_is_tried_once_more_and_no_oftener() {
-    let device = Arc::new(Device::new(Rules {
-        uses: 0,
-        spent: Spent::Stale,
-        ..Rules::default()
-    }));
+    let device = Arc::new(Device::new(Rules { uses: 0, spent: Spent::Stale, ..Rules::default() }));
     let served = Arc::clone(&device);
     let peer = Peer::start(move |seen| served.check(seen).unwrap_or_else(|| Reply::new(200, ""))).await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
-    let failure = open
-        .connection("terminal")
-        .send(get("/x"), &context())
-        .await
-        .unwrap_err();
+    let failure = open.connection("terminal").send(get("/x"), &context()).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Unauthorized);
     assert_eq!(peer.logins(), 2, "once, and once more");
-    assert_eq!(
-        peer.seen().len(),
-        3,
-        "the second challenge came with the first refusal"
-    );
+    assert_eq!(peer.seen().len(), 3, "the second challenge came with the first refusal");
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_sent_once_a_request_and_twice_in_all() {
-    let (peer, device) = device(Rules {
-        password: "another",
-        ..Rules::default()
-    })
-    .await;
+    let (peer, device) = device(Rules { password: "another", ..Rules::default() }).await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
     let connection = open.connection("terminal");
     for count in 1..=2 {
         let failure = connection.send(put("/x", b"1"), &context()).await.unwrap_err();
         assert_eq!((failure.kind, failure.effect), (Kind::Unauthorized, Effect::None));
-        assert!(
-            failure
-                .message
-                .contains(&format!("failed {count} of the 2 times")),
-            "{failure}"
-        );
-        assert!(
-            failure.message.contains("`bascule secret set password`"),
-            "{failure}"
-        );
+        assert!(failure.message.contains(&format!("failed {count} of the 2 times")), "{failure}");
+        assert!(failure.message.contains("`bascule secret set password`"), "{failure}");
     }
     let before = peer.seen().len();
     let failure = connection.send(get("/x"), &context()).await.unwrap_err();
@@ -196,17 +114,11 @@ async fn a_wrong_password_is_sent_once_a_request_and_twice_in_all() {
 
 #[tokio::test]
 async fn a_hundred_at_once_with_a_wrong_password_make_two_logins_and_a_restart_none() {
-    let (peer, device) = device(Rules {
-        password: "another",
-        ..Rules::default()
-    })
-    .await;
+    let (peer, device) = device(Rules { password: "another", ..Rules::default() }).await;
     let mut wide = entry(&peer.url(), digest_auth());
     wide.parallel = 50;
     // Two names for one peer share the guard.
-    let bench = Bench::new()
-        .connect("terminal", wide.clone())
-        .connect("same", wide);
+    let bench = Bench::new().connect("terminal", wide.clone()).connect("same", wide);
     let open = bench.open().await;
     open.secret("password", PASSWORD).await;
     let tasks: Vec<_> = (0..100)
@@ -219,31 +131,20 @@ async fn a_hundred_at_once_with_a_wrong_password_make_two_logins_and_a_restart_n
     for task in tasks {
         kinds.push(task.await.unwrap());
     }
-    assert_eq!(
-        kinds.iter().filter(|kind| **kind == Kind::Unauthorized).count(),
-        2
-    );
+    assert_eq!(kinds.iter().filter(|kind| **kind == Kind::Unauthorized).count(), 2);
     assert_eq!(kinds.iter().filter(|kind| **kind == Kind::LockedOut).count(), 98);
     assert_eq!(device.failed(), 2);
     open.database.close().await;
     drop(open);
     let open = bench.open().await;
-    let failure = open
-        .connection("terminal")
-        .send(get("/x"), &context())
-        .await
-        .unwrap_err();
+    let failure = open.connection("terminal").send(get("/x"), &context()).await.unwrap_err();
     assert_eq!(failure.kind, Kind::LockedOut);
     assert_eq!(device.failed(), 2);
 }
 
 #[tokio::test]
 async fn setting_another_secret_ends_the_guards_pause_at_once() {
-    let (peer, device) = device(Rules {
-        password: "the right one",
-        ..Rules::default()
-    })
-    .await;
+    let (peer, device) = device(Rules { password: "the right one", ..Rules::default() }).await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
     let connection = open.connection("terminal");
     for _ in 0..3 {
@@ -270,18 +171,11 @@ async fn the_devices_own_lock_reaches_the_user_and_nothing_more_is_sent() {
             })
             .await;
             let (bench, open) = terminal(&peer, digest_auth()).await;
-            let failure = open
-                .connection("terminal")
-                .send(get("/x"), &context())
-                .await
-                .unwrap_err();
+            let failure = open.connection("terminal").send(get("/x"), &context()).await.unwrap_err();
             assert_eq!(failure.kind, Kind::LockedOut, "{failure}");
             assert_eq!(
                 failure.message,
-                format!(
-                    "terminal at 127.0.0.1:{} has locked this account: locked for 29 min",
-                    peer.port
-                )
+                format!("terminal at 127.0.0.1:{} has locked this account: locked for 29 min", peer.port)
             );
             assert_eq!(failure.retry_after, Some(1_795_000));
             let sent = peer.seen().len();
@@ -289,11 +183,7 @@ async fn the_devices_own_lock_reaches_the_user_and_nothing_more_is_sent() {
             open.database.close().await;
             drop(open);
             let open = bench.open().await;
-            let failure = open
-                .connection("terminal")
-                .send(get("/x"), &context())
-                .await
-                .unwrap_err();
+            let failure = open.connection("terminal").send(get("/x"), &context()).await.unwrap_err();
             assert_eq!(failure.kind, Kind::LockedOut);
             assert_eq!(peer.seen().len(), sent);
         }
@@ -305,22 +195,13 @@ async fn a_forbidden_request_is_an_answer_and_no_failed_login() {
     let device = Arc::new(Device::new(Rules::default()));
     let served = Arc::clone(&device);
     let peer = Peer::start(move |seen| {
-        served
-            .check(seen)
-            .unwrap_or_else(|| Reply::new(403, "<subStatusCode>lowPrivilege</subStatusCode>"))
+        served.check(seen).unwrap_or_else(|| Reply::new(403, "<subStatusCode>lowPrivilege</subStatusCode>"))
     })
     .await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
     for _ in 0..5 {
-        let response = open
-            .connection("terminal")
-            .send(get("/x"), &context())
-            .await
-            .unwrap();
-        assert_eq!(
-            (response.status, &response.body[..16]),
-            (403, b"<subStatusCode>l".as_slice())
-        );
+        let response = open.connection("terminal").send(get("/x"), &context()).await.unwrap();
+        assert_eq!((response.status, &response.body[..16]), (403, b"<subStatusCode>l".as_slice()));
     }
 }
 
@@ -328,16 +209,10 @@ async fn a_forbidden_request_is_an_answer_and_no_failed_login() {
 async fn a_device_with_only_basic_gets_none_and_the_message_says_what_to_set() {
     let peer = Peer::start(|_seen| Reply::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\"")).await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
-    let failure = open
-        .connection("terminal")
-        .send(get("/x"), &context())
-        .await
-        .unwrap_err();
+    let failure = open.connection("terminal").send(get("/x"), &context()).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Unauthorized);
     assert!(
-        failure
-            .message
-            .ends_with("the device offers only Basic; set auth: basic if you accept that"),
+        failure.message.ends_with("the device offers only Basic; set auth: basic if you accept that"),
         "{failure}"
     );
     assert_eq!(peer.logins(), 0);
@@ -355,14 +230,7 @@ async fn a_device_that_asks_for_nothing_gets_the_real_request_without_credential
     .await;
     let (_bench, open) = terminal(&peer, digest_auth()).await;
     let connection = open.connection("terminal");
-    assert_eq!(
-        connection
-            .send(put("/x", b"data"), &context())
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(connection.send(put("/x", b"data"), &context()).await.unwrap().status, 200);
     assert_eq!(connection.send(get("/x"), &context()).await.unwrap().status, 200);
     let bodies: Vec<_> = peer.seen().into_iter().map(|seen| seen.body.len()).collect();
     assert_eq!(bodies, [0, 4, 0]);
@@ -373,10 +241,7 @@ async fn a_device_that_asks_for_nothing_gets_the_real_request_without_credential
 async fn sha_256_is_chosen_and_a_later_offer_of_md5_alone_is_refused() {
     let weak = std::sync::atomic::AtomicBool::new(false);
     let weak = Arc::new(weak);
-    let device = Arc::new(Device::new(Rules {
-        algorithm: Some("SHA-256"),
-        ..Rules::default()
-    }));
+    let device = Arc::new(Device::new(Rules { algorithm: Some("SHA-256"), ..Rules::default() }));
     let (served, weakened) = (Arc::clone(&device), Arc::clone(&weak));
     let peer = Peer::start(move |seen| {
         let md5 = "Digest realm=\"IP Camera(83813)\", nonce=\"aa\", qop=\"auth\", algorithm=MD5";
@@ -384,9 +249,9 @@ async fn sha_256_is_chosen_and_a_later_offer_of_md5_alone_is_refused() {
             return Reply::new(401, "").with("WWW-Authenticate", md5);
         }
         match served.check(seen) {
-            Some(refused) => refused
-                .with("WWW-Authenticate", md5)
-                .with("WWW-Authenticate", "Basic realm=\"x\""),
+            Some(refused) => {
+                refused.with("WWW-Authenticate", md5).with("WWW-Authenticate", "Basic realm=\"x\"")
+            }
             None => Reply::new(200, ""),
         }
     })
@@ -403,11 +268,7 @@ async fn sha_256_is_chosen_and_a_later_offer_of_md5_alone_is_refused() {
 
 #[tokio::test]
 async fn reused_nonces_count_up_and_take_one_request_each() {
-    let (peer, device) = device(Rules {
-        uses: 1000,
-        ..Rules::default()
-    })
-    .await;
+    let (peer, device) = device(Rules { uses: 1000, ..Rules::default() }).await;
     let mut wide = entry(&peer.url(), reusing());
     wide.parallel = 16;
     let bench = Bench::new().connect("terminal", wide);
@@ -429,39 +290,21 @@ async fn reused_nonces_count_up_and_take_one_request_each() {
 
 #[tokio::test]
 async fn a_spent_nonce_costs_one_round_and_is_no_failed_login() {
-    for (spent, uses, rounds) in [
-        (Spent::Stale, 2, 1),
-        (Spent::Challenge, 5, 1),
-        (Spent::Challenge, 1, 1),
-    ] {
-        let (peer, device) = device(Rules {
-            uses,
-            spent,
-            ..Rules::default()
-        })
-        .await;
+    for (spent, uses, rounds) in [(Spent::Stale, 2, 1), (Spent::Challenge, 5, 1), (Spent::Challenge, 1, 1)] {
+        let (peer, device) = device(Rules { uses, spent, ..Rules::default() }).await;
         let (_bench, open) = terminal(&peer, reusing()).await;
         let connection = open.connection("terminal");
         for _ in 0..50 {
             assert_eq!(connection.send(get("/x"), &context()).await.unwrap().status, 200);
         }
         assert_eq!((device.good(), device.failed()), (50, 0), "{spent:?}");
-        assert!(
-            peer.seen().len() <= 51 + 50 * rounds,
-            "{spent:?} {}",
-            peer.seen().len()
-        );
+        assert!(peer.seen().len() <= 51 + 50 * rounds, "{spent:?} {}", peer.seen().len());
     }
 }
 
 #[tokio::test]
 async fn a_device_that_answers_reuse_with_a_bare_401_is_never_asked_to_again() {
-    let (peer, device) = device(Rules {
-        uses: 1,
-        spent: Spent::Nothing,
-        ..Rules::default()
-    })
-    .await;
+    let (peer, device) = device(Rules { uses: 1, spent: Spent::Nothing, ..Rules::default() }).await;
     let (_bench, open) = terminal(&peer, reusing()).await;
     let connection = open.connection("terminal");
     for _ in 0..20 {
@@ -484,19 +327,13 @@ async fn two_thousand_challenges_never_draw_basic_out() {
         next.lock()
             .unwrap()
             .iter()
-            .fold(Reply::new(401, ""), |reply, offer| {
-                reply.with("WWW-Authenticate", offer)
-            })
+            .fold(Reply::new(401, ""), |reply, offer| reply.with("WWW-Authenticate", offer))
     })
     .await;
     // A bad login is counted for its user, so each variant is another one.
     let mut many = entry(
         &peer.url(),
-        Auth::Digest {
-            user: template("${{ user }}"),
-            password: stored("password"),
-            reuse_nonces: false,
-        },
+        Auth::Digest { user: template("${{ user }}"), password: stored("password"), reuse_nonces: false },
     );
     many.params = vec!["user".to_owned()];
     many.key = Some(template("${{ user }}"));
@@ -505,13 +342,7 @@ async fn two_thousand_challenges_never_draw_basic_out() {
     let open = bench.open().await;
     open.secret("password", PASSWORD).await;
 
-    let basics = [
-        "Basic realm=\"x\"",
-        "basic",
-        "BASIC realm=x",
-        "Basic",
-        "Basic realm=\"Digest\"",
-    ];
+    let basics = ["Basic realm=\"x\"", "basic", "BASIC realm=x", "Basic", "Basic realm=\"Digest\""];
     let digests = [
         "Digest realm=\"x\", nonce=\"1\", qop=\"auth\"",
         "digest realm=x,nonce=2",
@@ -571,15 +402,9 @@ async fn two_thousand_challenges_never_draw_basic_out() {
     for (index, variant) in variants.iter().enumerate() {
         offers.lock().unwrap().clone_from(variant);
         let params = serde_json::json!({ "user": format!("u{index}") });
-        let connection = open
-            .capabilities
-            .connection("terminal", params.as_object().unwrap())
-            .unwrap();
+        let connection = open.capabilities.connection("terminal", params.as_object().unwrap()).unwrap();
         let failure = connection.send(get("/x"), &context()).await.unwrap_err();
-        assert!(
-            matches!(failure.kind, Kind::Unauthorized | Kind::Refused),
-            "{variant:?}: {failure:?}"
-        );
+        assert!(matches!(failure.kind, Kind::Unauthorized | Kind::Refused), "{variant:?}: {failure:?}");
     }
     let seen = peer.seen();
     assert!(seen.len() > variants.len());
@@ -600,34 +425,20 @@ async fn two_thousand_challenges_never_draw_basic_out() {
 async fn no_secret_stands_in_any_failure_or_debug_text() {
     // A peer that throws back all it is sent.
     let peer = Peer::start(|seen| {
-        let echo = seen
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\n"))
-            .collect::<String>();
+        let echo = seen.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
         let reply = Reply::new(401, format!("{echo} password=canary-Pa55word"));
-        reply.with(
-            "WWW-Authenticate",
-            "Digest realm=\"canary-Pa55word\", nonce=\"n\", qop=\"auth\"",
-        )
+        reply.with("WWW-Authenticate", "Digest realm=\"canary-Pa55word\", nonce=\"n\", qop=\"auth\"")
     })
     .await;
-    let basic = Auth::Basic {
-        user: template("admin"),
-        password: stored("password"),
-    };
+    let basic = Auth::Basic { user: template("admin"), password: stored("password") };
     for auth in [digest_auth(), basic] {
         let (_bench, open) = terminal(&peer, auth).await;
         let connection = open.connection("terminal");
         let failure = connection.send(get("/x"), &context()).await.unwrap_err();
-        let shown = format!(
-            "{failure} {failure:?} {connection:?} {}",
-            serde_json::to_string(&failure).unwrap()
-        );
-        let in_base64 = base64::Engine::encode(
-            &base64::engine::general_purpose::STANDARD,
-            "admin:canary-Pa55word",
-        );
+        let shown =
+            format!("{failure} {failure:?} {connection:?} {}", serde_json::to_string(&failure).unwrap());
+        let in_base64 =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "admin:canary-Pa55word");
         for form in ["canary", "Pa55word", &in_base64] {
             assert!(!shown.contains(form), "{shown}");
         }
@@ -638,12 +449,7 @@ async fn no_secret_stands_in_any_failure_or_debug_text() {
 async fn an_independent_client_is_let_in_by_the_same_peer() {
     use diqwest::WithDigestAuth;
 
-    let (peer, device) = device(Rules {
-        uses: 1000,
-        algorithm: Some("MD5"),
-        ..Rules::default()
-    })
-    .await;
+    let (peer, device) = device(Rules { uses: 1000, algorithm: Some("MD5"), ..Rules::default() }).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let response = client
         .get(format!("{}/ISAPI/System/deviceInfo", peer.url()))
@@ -670,11 +476,7 @@ async fn every_method_signs_its_own_name() {
     for method in methods {
         let request = Request { method, ..get("/x") };
         assert_eq!(
-            open.connection("terminal")
-                .send(request, &context())
-                .await
-                .unwrap()
-                .status,
+            open.connection("terminal").send(request, &context()).await.unwrap().status,
             200,
             "{method:?}"
         );

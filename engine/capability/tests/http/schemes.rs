@@ -25,67 +25,32 @@ async fn open(url: &str, auth: Auth) -> (Bench, Open) {
 
 #[tokio::test]
 async fn basic_goes_out_with_the_first_request_and_counts_its_failures() {
-    let auth = || Auth::Basic {
-        user: template("Aladdin"),
-        password: stored("password"),
-    };
+    let auth = || Auth::Basic { user: template("Aladdin"), password: stored("password") };
     let good = Peer::start(|seen: &Seen| {
         let right = seen.header("authorization") == Some("Basic QWxhZGRpbjpjYW5hcnktUGE1NXdvcmQ=");
         Reply::new(if right { 200 } else { 401 }, "")
     })
     .await;
     let (_bench, opened) = open(&good.url(), auth()).await;
-    assert_eq!(
-        opened
-            .connection("hr")
-            .send(put("/x", b"1"), &context())
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(opened.connection("hr").send(put("/x", b"1"), &context()).await.unwrap().status, 200);
     assert_eq!(good.seen().len(), 1);
     let bad = Peer::start(|_seen| Reply::new(401, "")).await;
     let (_bench, opened) = open(&bad.url(), auth()).await;
     let mut kinds = Vec::new();
     for _ in 0..4 {
-        kinds.push(
-            opened
-                .connection("hr")
-                .send(get("/x"), &context())
-                .await
-                .unwrap_err()
-                .kind,
-        );
+        kinds.push(opened.connection("hr").send(get("/x"), &context()).await.unwrap_err().kind);
     }
-    assert_eq!(
-        kinds,
-        [
-            Kind::Unauthorized,
-            Kind::Unauthorized,
-            Kind::LockedOut,
-            Kind::LockedOut
-        ]
-    );
+    assert_eq!(kinds, [Kind::Unauthorized, Kind::Unauthorized, Kind::LockedOut, Kind::LockedOut]);
     assert_eq!(bad.logins(), 2);
 }
 
 #[tokio::test]
 async fn api_keys_go_out_as_headers_and_a_401_is_no_login_to_count() {
     let auth = Auth::Headers(vec![
-        (
-            "apikey".to_owned(),
-            HeaderSecret {
-                prefix: String::new(),
-                secret: stored("password"),
-            },
-        ),
+        ("apikey".to_owned(), HeaderSecret { prefix: String::new(), secret: stored("password") }),
         (
             "Authorization".to_owned(),
-            HeaderSecret {
-                prefix: "Bearer ".to_owned(),
-                secret: stored("password"),
-            },
+            HeaderSecret { prefix: "Bearer ".to_owned(), secret: stored("password") },
         ),
     ]);
     let peer = Peer::start(|seen: &Seen| {
@@ -103,24 +68,14 @@ async fn api_keys_go_out_as_headers_and_a_401_is_no_login_to_count() {
         assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
         assert_eq!(connection.send(get("/x"), &context()).await.unwrap().status, 200);
     }
-    let own = Request {
-        headers: vec![("ApiKey".to_owned(), "mine".to_owned())],
-        ..get("/x")
-    };
-    assert_eq!(
-        connection.send(own, &context()).await.unwrap_err().kind,
-        Kind::Refused
-    );
+    let own = Request { headers: vec![("ApiKey".to_owned(), "mine".to_owned())], ..get("/x") };
+    assert_eq!(connection.send(own, &context()).await.unwrap_err().kind, Kind::Refused);
 }
 
 /// Checks a signature from what was received alone (facts A1.3).
 fn is_signed(seen: &Seen) -> bool {
     let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
-    let pairs = |text: &str| {
-        url::form_urlencoded::parse(text.as_bytes())
-            .into_owned()
-            .collect::<Vec<_>>()
-    };
+    let pairs = |text: &str| url::form_urlencoded::parse(text.as_bytes()).into_owned().collect::<Vec<_>>();
     let content_type = seen.header("content-type");
     let form = match content_type {
         Some("application/x-www-form-urlencoded") => pairs(&String::from_utf8_lossy(&seen.body)),
@@ -129,10 +84,7 @@ fn is_signed(seen: &Seen) -> bool {
     let names = seen.header("x-ca-signature-headers").unwrap();
     assert_eq!(names, "x-ca-key,x-ca-nonce,x-ca-timestamp");
     let mut text = format!("{}\n", seen.method);
-    for line in [seen.header("accept"), seen.header("content-md5"), content_type]
-        .into_iter()
-        .flatten()
-    {
+    for line in [seen.header("accept"), seen.header("content-md5"), content_type].into_iter().flatten() {
         text.push_str(&format!("{line}\n"));
     }
     for name in names.split(',') {
@@ -144,13 +96,7 @@ fn is_signed(seen: &Seen) -> bool {
     parameters.extend(form);
     let parameters: Vec<_> = parameters
         .into_iter()
-        .map(|(name, value)| {
-            if value.trim().is_empty() {
-                name
-            } else {
-                format!("{name}={value}")
-            }
-        })
+        .map(|(name, value)| if value.trim().is_empty() { name } else { format!("{name}={value}") })
         .collect();
     if !parameters.is_empty() {
         text.push_str(&format!("?{}", parameters.join("&")));
@@ -162,15 +108,8 @@ fn is_signed(seen: &Seen) -> bool {
 async fn every_body_kind_is_signed_as_it_is_sent() {
     let peer = Peer::start(|seen: &Seen| Reply::new(if is_signed(seen) { 200 } else { 401 }, "")).await;
     for content_md5 in [false, true] {
-        let (_bench, open) = open(
-            &peer.url(),
-            Auth::AkSk {
-                key: stored("ak"),
-                secret: stored("sk"),
-                content_md5,
-            },
-        )
-        .await;
+        let (_bench, open) =
+            open(&peer.url(), Auth::AkSk { key: stored("ak"), secret: stored("sk"), content_md5 }).await;
         let connection = open.connection("hr");
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let bodies = [
@@ -192,17 +131,10 @@ async fn every_body_kind_is_signed_as_it_is_sent() {
             connection.send(request, &context()).await.unwrap();
         }
     }
-    let with_md5: Vec<_> = peer
-        .seen()
-        .iter()
-        .map(|seen| seen.header("content-md5").is_some())
-        .collect();
+    let with_md5: Vec<_> = peer.seen().iter().map(|seen| seen.header("content-md5").is_some()).collect();
     assert_eq!(with_md5, [false, false, false, false, false, true, true, true]);
-    let nonces: std::collections::HashSet<_> = peer
-        .seen()
-        .iter()
-        .map(|seen| seen.header("x-ca-nonce").unwrap().to_owned())
-        .collect();
+    let nonces: std::collections::HashSet<_> =
+        peer.seen().iter().map(|seen| seen.header("x-ca-nonce").unwrap().to_owned()).collect();
     assert_eq!(nonces.len(), 8);
 }
 
@@ -213,33 +145,12 @@ async fn the_gateways_echo_of_the_app_key_does_not_reach_a_plugin() {
         Reply::new(200, text).with("X-Ca-Error-Message", "appKey 21000001")
     })
     .await;
-    let (_bench, open) = open(
-        &peer.url(),
-        Auth::AkSk {
-            key: stored("ak"),
-            secret: stored("sk"),
-            content_md5: false,
-        },
-    )
-    .await;
-    let response = open
-        .connection("hr")
-        .send(put("/artemis/x", b"1"), &context())
-        .await
-        .unwrap();
-    let shown = format!(
-        "{:?} {}",
-        response.headers,
-        String::from_utf8_lossy(&response.body)
-    );
-    assert!(
-        shown.contains("0x02401003") && shown.contains("[redacted]"),
-        "{shown}"
-    );
-    assert!(
-        !shown.contains("21000001") && !shown.contains("Zk3Vn8"),
-        "{shown}"
-    );
+    let (_bench, open) =
+        open(&peer.url(), Auth::AkSk { key: stored("ak"), secret: stored("sk"), content_md5: false }).await;
+    let response = open.connection("hr").send(put("/artemis/x", b"1"), &context()).await.unwrap();
+    let shown = format!("{:?} {}", response.headers, String::from_utf8_lossy(&response.body));
+    assert!(shown.contains("0x02401003") && shown.contains("[redacted]"), "{shown}");
+    assert!(!shown.contains("21000001") && !shown.contains("Zk3Vn8"), "{shown}");
 }
 
 fn exchange(expired_text: Option<&str>, origins: &[&str]) -> Auth {
@@ -296,13 +207,9 @@ async fn a_hundred_requests_fetch_one_token() {
     let tasks: Vec<_> = (0..100)
         .map(|_| {
             let connection = open.connection("hr");
-            tokio::spawn(async move {
-                connection
-                    .send(put("/api/x", b"1"), &context())
-                    .await
-                    .unwrap()
-                    .status
-            })
+            tokio::spawn(
+                async move { connection.send(put("/api/x", b"1"), &context()).await.unwrap().status },
+            )
         })
         .collect();
     for task in tasks {
@@ -328,17 +235,9 @@ async fn an_expired_token_is_renewed_and_the_request_repeated_once() {
         assert_eq!(peer.seen().len(), 5, "token, request, request, token, request");
         given.store(20, Ordering::SeqCst);
         let folder = open.capabilities.folder("files").unwrap();
-        let options = DownloadOptions {
-            answer_prefixes: vec!["{".to_owned()],
-            ..DownloadOptions::default()
-        };
-        let downloaded = connection
-            .download(get("/api/x"), &folder, "f", options, &context())
-            .await
-            .unwrap();
-        let Downloaded::Answered(response) = downloaded else {
-            panic!("it was stored")
-        };
+        let options = DownloadOptions { answer_prefixes: vec!["{".to_owned()], ..DownloadOptions::default() };
+        let downloaded = connection.download(get("/api/x"), &folder, "f", options, &context()).await.unwrap();
+        let Downloaded::Answered(response) = downloaded else { panic!("it was stored") };
         assert_eq!(response.body, r#"{"errorCode":"0"}"#);
         assert_eq!(given.load(Ordering::SeqCst), 21);
     }
@@ -354,23 +253,11 @@ async fn requests_move_to_the_declared_area_and_to_no_other() {
     let (handler, _given) = cloud(200, Some(format!("http://127.0.0.1:{}", area.port)));
     let peer = Peer::start(handler).await;
     let (_bench, opened) = open(&peer.url(), exchange(None, &["127.0.0.1"])).await;
-    let response = opened
-        .connection("hr")
-        .send(get("/api/x"), &context())
-        .await
-        .unwrap();
+    let response = opened.connection("hr").send(get("/api/x"), &context()).await.unwrap();
     assert_eq!(response.body, "area");
     let (_bench, opened) = open(&peer.url(), exchange(None, &["*.hik-partner.com"])).await;
-    let failure = opened
-        .connection("hr")
-        .send(get("/api/x"), &context())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (failure.kind, failure.code.as_deref()),
-        (Kind::Refused, Some("host:origin")),
-        "{failure}"
-    );
+    let failure = opened.connection("hr").send(get("/api/x"), &context()).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_deref()), (Kind::Refused, Some("host:origin")), "{failure}");
     assert_eq!(area.seen().len(), 1);
 }
 

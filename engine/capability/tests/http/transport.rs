@@ -23,12 +23,7 @@ async fn open(entry: project::Connection) -> (Bench, Open) {
 fn impatient(url: &str) -> project::Connection {
     let mut entry = entry(url, Auth::None);
     let short = Duration::from_millis(150);
-    entry.timeouts = project::Timeouts {
-        connect: short,
-        normal: short,
-        slow: short,
-        bulk: short,
-    };
+    entry.timeouts = project::Timeouts { connect: short, normal: short, slow: short, bulk: short };
     entry
 }
 
@@ -41,61 +36,32 @@ async fn fails(entry: project::Connection, request: Request) -> Failure {
 async fn a_request_carries_what_it_should_and_nothing_of_the_environment() {
     let peer = Peer::start(|_seen| Reply::new(200, "ok").with("X-A", "1").with("Set-Cookie", "s=1")).await;
     let mut hr = entry(&format!("{}/rest", peer.url()), Auth::None);
-    hr.headers
-        .insert("X-Client-Info".to_owned(), "bascule".to_owned());
+    hr.headers.insert("X-Client-Info".to_owned(), "bascule".to_owned());
     let (_bench, open) = open(hr).await;
     let mut request = get("/v1/employees");
-    request.query = vec![
-        ("select".to_owned(), "*,biometrics(*)".to_owned()),
-        ("id".to_owned(), "eq.a&b=c".to_owned()),
-    ];
+    request.query =
+        vec![("select".to_owned(), "*,biometrics(*)".to_owned()), ("id".to_owned(), "eq.a&b=c".to_owned())];
     request.headers = vec![("Prefer".to_owned(), "count=exact".to_owned())];
     let connection = open.connection("hr");
     for _ in 0..2 {
         let response = connection.send(request.clone(), &context()).await.unwrap();
-        assert_eq!(
-            response.headers.iter().filter(|(name, _)| name == "x-a").count(),
-            1
-        );
+        assert_eq!(response.headers.iter().filter(|(name, _)| name == "x-a").count(), 1);
         assert!(response.headers.iter().all(|(name, _)| name != "set-cookie"));
     }
     let seen = peer.seen().pop().unwrap();
-    assert_eq!(
-        seen.target,
-        "/rest/v1/employees?select=*,biometrics(*)&id=eq.a%26b%3Dc"
-    );
-    let mut names: Vec<_> = seen
-        .headers
-        .iter()
-        .map(|(name, _)| name.to_ascii_lowercase())
-        .collect();
+    assert_eq!(seen.target, "/rest/v1/employees?select=*,biometrics(*)&id=eq.a%26b%3Dc");
+    let mut names: Vec<_> = seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        [
-            "accept",
-            "accept-encoding",
-            "host",
-            "prefer",
-            "user-agent",
-            "x-client-info"
-        ]
-    );
+    assert_eq!(names, ["accept", "accept-encoding", "host", "prefer", "user-agent", "x-client-info"]);
     assert_eq!(seen.header("accept-encoding"), Some("identity"));
-    assert_eq!(
-        seen.header("host"),
-        Some(format!("127.0.0.1:{}", peer.port).as_str())
-    );
+    assert_eq!(seen.header("host"), Some(format!("127.0.0.1:{}", peer.port).as_str()));
 }
 
 #[tokio::test]
 async fn the_origin_names_its_port() {
     let (_bench, open) = open(entry("https://hr.example/rest", Auth::None)).await;
     let connection = open.connection("hr");
-    assert_eq!(
-        (connection.name(), connection.origin()),
-        ("hr", "https://hr.example:443")
-    );
+    assert_eq!((connection.name(), connection.origin()), ("hr", "https://hr.example:443"));
     assert_eq!(connection.peer(), "https://hr.example:443");
 }
 
@@ -124,13 +90,8 @@ async fn no_redirect_is_followed_wherever_it_leads() {
                     _ => Reply::new(status, "").with("Location", to.clone()),
                 })
                 .await;
-                let mut hr = entry(
-                    &peer.url(),
-                    Auth::Basic {
-                        user: template("admin"),
-                        password: stored("password"),
-                    },
-                );
+                let mut hr =
+                    entry(&peer.url(), Auth::Basic { user: template("admin"), password: stored("password") });
                 hr.redirects_same_origin = same_origin;
                 let (_bench, open) = open(hr).await;
                 for request in [get("/x"), put("/x", b"1")] {
@@ -190,17 +151,10 @@ async fn what_the_policy_forbids_is_not_sent() {
         with_header("Content-Length"),
     ] {
         let failure = connection.send(request.clone(), &context()).await.unwrap_err();
-        assert_eq!(
-            (failure.kind, failure.effect),
-            (Kind::Refused, Effect::None),
-            "{request:?}"
-        );
+        assert_eq!((failure.kind, failure.effect), (Kind::Refused, Effect::None), "{request:?}");
     }
     assert!(peer.seen().is_empty());
-    connection
-        .send(get("/ISAPI/System/deviceInfo"), &context())
-        .await
-        .unwrap();
+    connection.send(get("/ISAPI/System/deviceInfo"), &context()).await.unwrap();
 }
 
 #[tokio::test]
@@ -220,19 +174,11 @@ async fn parameters_are_checked_and_make_the_address() {
     assert_eq!(failure.message, "connection `hr` has no parameter `x`, `y`");
     let failure = with(serde_json::json!({"device": {"ip": "10.0.0.7"}})).unwrap_err();
     assert_eq!(failure.kind, Kind::InvalidInput, "{failure}");
-    for ip in [
-        "10.0.0.7",
-        "127.0.0.2",
-        "169.254.169.254",
-        "[::1]",
-        "evil.example@10.0.0.7",
-        "127.0.0.1@10.0.0.7",
-    ] {
+    for ip in
+        ["10.0.0.7", "127.0.0.2", "169.254.169.254", "[::1]", "evil.example@10.0.0.7", "127.0.0.1@10.0.0.7"]
+    {
         let failure = with(serde_json::json!({"device": {"ip": ip, "port": 80}})).unwrap_err();
-        assert!(
-            matches!(failure.kind, Kind::Refused | Kind::InvalidInput),
-            "{ip}: {failure}"
-        );
+        assert!(matches!(failure.kind, Kind::Refused | Kind::InvalidInput), "{ip}: {failure}");
     }
 }
 
@@ -242,11 +188,7 @@ async fn a_name_that_leads_to_this_machine_is_refused() {
     let mut hr = entry(&format!("http://localhost:{}", peer.port), Auth::None);
     hr.allow.addresses = vec!["10.0.0.0/8".to_owned()];
     let failure = fails(hr, get("/")).await;
-    assert_eq!(
-        (failure.kind, failure.code.as_deref()),
-        (Kind::Refused, Some("host:address")),
-        "{failure}"
-    );
+    assert_eq!((failure.kind, failure.code.as_deref()), (Kind::Refused, Some("host:address")), "{failure}");
     assert!(failure.message.contains("outside allow.addresses"), "{failure}");
     assert!(peer.seen().is_empty());
 }
@@ -258,16 +200,10 @@ async fn nobody_there_is_offline_and_changed_nothing() {
     drop(listener);
     let failure = fails(impatient(&format!("http://127.0.0.1:{port}")), put("/x", b"1")).await;
     assert_eq!((failure.kind, failure.effect), (Kind::Offline, Effect::None));
-    assert_eq!(
-        failure.message,
-        format!("hr at 127.0.0.1:{port} refuses connections")
-    );
+    assert_eq!(failure.message, format!("hr at 127.0.0.1:{port} refuses connections"));
     let failure = fails(impatient("http://no-such-name.invalid"), get("/")).await;
     assert_eq!(failure.kind, Kind::Offline);
-    assert_eq!(
-        failure.message,
-        "hr at no-such-name.invalid:80: its name has no address"
-    );
+    assert_eq!(failure.message, "hr at no-such-name.invalid:80: its name has no address");
 }
 
 #[tokio::test]
@@ -292,21 +228,11 @@ async fn a_lost_answer_to_a_probe_without_body_says_that_nothing_was_done() {
     let peer = Peer::start(|_seen| Reply::Raw(Vec::new())).await;
     for (request, effect) in [
         (put("/x", b"1"), Effect::None),
-        (
-            Request {
-                method: Method::Delete,
-                ..get("/x")
-            },
-            Effect::Unknown,
-        ),
+        (Request { method: Method::Delete, ..get("/x") }, Effect::Unknown),
         (get("/x"), Effect::None),
     ] {
         let failure = fails(entry(&peer.url(), digest_auth()), request.clone()).await;
-        assert_eq!(
-            (failure.kind, failure.effect),
-            (Kind::Offline, effect),
-            "{request:?}: {failure}"
-        );
+        assert_eq!((failure.kind, failure.effect), (Kind::Offline, effect), "{request:?}: {failure}");
     }
 }
 
@@ -315,20 +241,14 @@ async fn a_broken_answer_is_not_asked_for_again() {
     for raw in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"] {
         let peer = Peer::start(move |_seen| Reply::Raw(raw.to_vec())).await;
         let failure = fails(entry(&peer.url(), Auth::None), put("/x", b"1")).await;
-        assert_eq!(
-            (failure.kind, failure.effect),
-            (Kind::Offline, Effect::Unknown),
-            "{failure}"
-        );
+        assert_eq!((failure.kind, failure.effect), (Kind::Offline, Effect::Unknown), "{failure}");
         assert_eq!(peer.seen().len(), 1, "sent once");
     }
 }
 
 #[tokio::test]
 async fn answers_that_are_not_plain_http_are_protocol_failures() {
-    let many = (0..300)
-        .map(|index| format!("X-{index}: 1\r\n"))
-        .collect::<String>();
+    let many = (0..300).map(|index| format!("X-{index}: 1\r\n")).collect::<String>();
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(1 << 20));
     for raw in [
         "SSH-2.0-OpenSSH_9.9\r\n".to_owned(),
@@ -343,11 +263,7 @@ async fn answers_that_are_not_plain_http_are_protocol_failures() {
         let shown: String = raw.chars().take(60).collect();
         let peer = Peer::start(move |_seen| Reply::Raw(raw.clone().into_bytes())).await;
         let failure = fails(entry(&peer.url(), Auth::None), put("/x", b"1")).await;
-        assert_eq!(
-            (failure.kind, failure.effect),
-            (Kind::Protocol, Effect::Unknown),
-            "{shown:?}: {failure}"
-        );
+        assert_eq!((failure.kind, failure.effect), (Kind::Protocol, Effect::Unknown), "{shown:?}: {failure}");
     }
 }
 
@@ -385,15 +301,7 @@ async fn an_answer_over_the_cap_is_refused_whether_announced_or_not() {
     let mut hr = entry(&exact.url(), Auth::None);
     hr.max_response_bytes = 1000;
     let (_bench, open) = open(hr).await;
-    assert_eq!(
-        open.connection("hr")
-            .send(get("/x"), &context())
-            .await
-            .unwrap()
-            .body
-            .len(),
-        1000
-    );
+    assert_eq!(open.connection("hr").send(get("/x"), &context()).await.unwrap().body.len(), 1000);
 }
 
 #[tokio::test]
@@ -410,15 +318,10 @@ async fn cancelling_and_the_deadline_end_a_request() {
     cancelled.cancel.cancel();
     let failure = running.await.unwrap();
     assert_eq!((failure.kind, failure.effect), (Kind::Cancelled, Effect::Unknown));
-    let late = CallContext {
-        deadline: tokio::time::Instant::now() + Duration::from_millis(100),
-        ..context()
-    };
+    let late =
+        CallContext { deadline: tokio::time::Instant::now() + Duration::from_millis(100), ..context() };
     let failure = connection.send(get("/x"), &late).await.unwrap_err();
-    assert_eq!(
-        (failure.kind, failure.code.as_deref()),
-        (Kind::Timeout, Some("host:deadline"))
-    );
+    assert_eq!((failure.kind, failure.code.as_deref()), (Kind::Timeout, Some("host:deadline")));
 }
 
 #[tokio::test]
@@ -427,10 +330,7 @@ async fn a_401_without_credentials_to_give_says_so() {
     let failure = fails(entry(&peer.url(), Auth::None), get("/x")).await;
     assert_eq!(failure.kind, Kind::Unauthorized);
     assert!(failure.message.contains("`auth: none`"), "{failure}");
-    assert_eq!(
-        failure.details.unwrap()["answer"],
-        "{\"message\":\"No API key found in request\"}"
-    );
+    assert_eq!(failure.details.unwrap()["answer"], "{\"message\":\"No API key found in request\"}");
 }
 
 #[tokio::test]
@@ -457,10 +357,7 @@ async fn only_one_request_is_in_flight_where_parallel_is_one() {
                         tokio::task::yield_now().await;
                     }
                     now.fetch_sub(1, Ordering::SeqCst);
-                    socket
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                        .await
-                        .unwrap();
+                    socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
                 }
             });
         }
@@ -489,10 +386,7 @@ async fn a_large_body_is_sent_whole_with_its_length() {
     let data = bytes::Bytes::from(vec![7_u8; 3_000_001]);
     let request = Request {
         method: Method::Post,
-        body: Body::Content {
-            content_type: "application/octet-stream".to_owned(),
-            data,
-        },
+        body: Body::Content { content_type: "application/octet-stream".to_owned(), data },
         ..get("/x")
     };
     let response = open.connection("hr").send(request, &context()).await.unwrap();

@@ -36,7 +36,8 @@ pub(crate) async fn run(places: Places, options: Check) -> Result<Exit> {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let known: Option<&Project> = if inventory.exists() { project.as_ref() } else { None };
-        let (_, problems) = bascule_workflow::check::check(&file.display().to_string(), &text, &signatures, known);
+        let (_, problems) =
+            bascule_workflow::check::check(&file.display().to_string(), &text, &signatures, known);
         all.push(problems);
     }
 

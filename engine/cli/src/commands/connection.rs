@@ -110,7 +110,12 @@ async fn test(site: &Site, name: &str, params: &Map<String, Value>) -> Result<Ex
             let fine = report.status < 400;
             let word = if fine { paint::good("ok") } else { paint::bad("refused") };
             let millis = i64::try_from(report.elapsed.as_millis()).unwrap_or(i64::MAX);
-            paint::line(format!("{word} {name}: {} answered {} in {}", connection.origin(), report.status, paint::span(millis)));
+            paint::line(format!(
+                "{word} {name}: {} answered {} in {}",
+                connection.origin(),
+                report.status,
+                paint::span(millis)
+            ));
             paint::line(format!("   login: {}", report.scheme));
             if let Some(fingerprint) = &report.tls_fingerprint {
                 paint::line(format!("   certificate: sha256:{fingerprint}"));
@@ -164,16 +169,21 @@ async fn pin(site: &Site, name: &str, params: &Map<String, Value>, expect: Optio
     paint::line(format!("{} shows the certificate sha256:{found}", connection.origin()));
     let agreed = match expect {
         Some(expected) => {
-            let expected: String = expected.trim_start_matches("sha256:").chars().filter(|c| *c != ':').collect();
+            let expected: String =
+                expected.trim_start_matches("sha256:").chars().filter(|c| *c != ':').collect();
             if expected.eq_ignore_ascii_case(&found) {
                 true
             } else {
-                paint::line(paint::bad("this is another certificate than the expected one: nothing was pinned"));
+                paint::line(paint::bad(
+                    "this is another certificate than the expected one: nothing was pinned",
+                ));
                 return Ok(Exit::Failed);
             }
         }
         None if std::io::stdin().is_terminal() => {
-            paint::note("compare it with what the device's own page shows. Trust exactly this certificate from now on? [y/N]");
+            paint::note(
+                "compare it with what the device's own page shows. Trust exactly this certificate from now on? [y/N]",
+            );
             let mut answer = String::new();
             std::io::stdin().read_line(&mut answer).context("cannot read from the terminal")?;
             matches!(answer.trim(), "y" | "Y" | "yes")
@@ -197,7 +207,10 @@ async fn pin(site: &Site, name: &str, params: &Map<String, Value>, expect: Optio
     let stored = site.project.connections.get(name).is_some_and(|entry| entry.tls.stored_pin);
     paint::line(format!("pinned {}", connection.origin()));
     if !stored {
-        paint::line(format!("{}: put `tls: {{ pin: stored }}` into the entry `{name}` of bascule.yaml, or the pin is not used", paint::warn("not yet in use")));
+        paint::line(format!(
+            "{}: put `tls: {{ pin: stored }}` into the entry `{name}` of bascule.yaml, or the pin is not used",
+            paint::warn("not yet in use")
+        ));
     }
     Ok(Exit::Success)
 }

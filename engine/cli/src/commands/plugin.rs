@@ -55,7 +55,9 @@ fn list(plugins: &Plugins, as_json: bool) -> Result<Exit> {
         return Ok(Exit::Success);
     }
     if plugins.loaded.is_empty() {
-        paint::line("no plugins found; put NAME.wasm into the project's `plugins` folder, or name a folder with --plugins");
+        paint::line(
+            "no plugins found; put NAME.wasm into the project's `plugins` folder, or name a folder with --plugins",
+        );
         return Ok(Exit::Success);
     }
     let rows: Vec<Vec<String>> = plugins
@@ -95,7 +97,8 @@ fn show(plugins: &Plugins, name: &str, function: Option<&str>, as_json: bool) ->
     {
         return Err(coded(Exit::NotFound, format!("plugin `{name}` has no function `{function}`")));
     }
-    let shown = signature.functions.iter().filter(|(key, _)| function.is_none_or(|wanted| wanted == key.as_str()));
+    let shown =
+        signature.functions.iter().filter(|(key, _)| function.is_none_or(|wanted| wanted == key.as_str()));
     if as_json {
         let functions: serde_json::Map<String, serde_json::Value> =
             shown.map(|(key, function)| (key.clone(), function_json(function))).collect();
@@ -149,8 +152,15 @@ fn fields(ty: &Type, indent: usize) {
         Type::Option(inner) | Type::List(inner) => fields(inner, indent),
         Type::Record { fields: list, .. } => {
             for field in list {
-                let docs = field.docs.as_deref().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-                let docs = if docs.is_empty() { docs } else { format!("  {}", paint::dim(&format!("# {docs}"))) };
+                let docs = field
+                    .docs
+                    .as_deref()
+                    .unwrap_or_default()
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                let docs =
+                    if docs.is_empty() { docs } else { format!("  {}", paint::dim(&format!("# {docs}"))) };
                 paint::line(format!("{pad}{}: {}{docs}", field.name, type_text(&field.ty)));
                 fields(&field.ty, indent + 2);
             }

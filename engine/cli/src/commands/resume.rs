@@ -23,7 +23,10 @@ pub(crate) async fn run(places: Places, options: Resume) -> Result<Exit> {
             if !header.status.is_open() {
                 return Err(coded(
                     Exit::Unusable,
-                    format!("run {} has ended `{}`: there is nothing to go on with", header.id, header.status),
+                    format!(
+                        "run {} has ended `{}`: there is nothing to go on with",
+                        header.id, header.status
+                    ),
                 ));
             }
             vec![header]

@@ -75,8 +75,14 @@ fn accept(workflow: &Workflow, given: Map<String, Value>) -> Result<Map<String, 
     workflow.accept_inputs(given).map_err(|problems| {
         for problem in &problems {
             paint::note(format!("{} {problem}", paint::bad("error:")));
+            if let Some(help) = &problem.help {
+                paint::note(format!("  help: {help}"));
+            }
         }
-        coded(Exit::Unusable, format!("{} with the inputs; nothing was started", count(problems.len(), "problem")))
+        coded(
+            Exit::Unusable,
+            format!("{} with the inputs; nothing was started", count(problems.len(), "problem")),
+        )
     })
 }
 
@@ -96,7 +102,7 @@ impl Engine {
         let (host, plugins) = site.plugins()?;
         let capabilities = site.capabilities().await?;
         let bridge = Bridge::new(host, &plugins, capabilities, site.secrets.redactor().clone());
-        let journal = Arc::new(SqliteJournal::open(site.database.clone()).await?);
+        let journal = Arc::clone(&site.journal);
         let parts = Parts {
             journal: Arc::clone(&journal) as _,
             invoke: Arc::new(bridge),
@@ -189,9 +195,17 @@ fn print_output(output: &Value) -> Result<()> {
                         paint::line(paint::strong(name));
                         paint::line(rows_table(rows));
                     }
-                    Value::Object(inner) if inner.values().all(|value| !value.is_object() && !value.is_array()) => {
-                        let parts: Vec<String> =
-                            inner.iter().map(|(key, value)| format!("{key} {}", cell(value))).collect();
+                    Value::Object(inner)
+                        if inner.values().all(|value| !value.is_object() && !value.is_array()) =>
+                    {
+                        // Of a tally only what was counted; zeros say nothing.
+                        let tally = inner.values().all(Value::is_u64)
+                            && inner.values().any(|value| *value != json!(0));
+                        let parts: Vec<String> = inner
+                            .iter()
+                            .filter(|(_, value)| !tally || **value != json!(0))
+                            .map(|(key, value)| format!("{key} {}", cell(value)))
+                            .collect();
                         paint::line(format!("{}: {}", paint::strong(name), parts.join(", ")));
                     }
                     other => paint::line(format!("{}: {}", paint::strong(name), cell(other))),
@@ -207,8 +221,11 @@ fn print_output(output: &Value) -> Result<()> {
 fn rows_table(rows: &[Value]) -> String {
     let mut columns: Vec<&str> = Vec::new();
     for row in rows.iter().filter_map(Value::as_object) {
+        // The items of a step: what a device answered is in `runs show`; here it would push the reasons off the screen.
+        let item = row.contains_key("key") && row.contains_key("status");
         for (key, value) in row {
-            if !value.is_null() && !columns.contains(&key.as_str()) {
+            let shown = !value.is_null() && !(item && key == "output");
+            if shown && !columns.contains(&key.as_str()) {
                 columns.push(key);
             }
         }

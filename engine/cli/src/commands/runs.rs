@@ -28,7 +28,11 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
                 None => Vec::new(),
                 Some(word) => vec![Status::from_name(&word).ok_or_else(|| {
                     let known: Vec<&str> = Status::ALL.into_iter().map(Status::name).collect();
-                    coded_with_help(Exit::Usage, format!("`{word}` is not a status"), format!("one of {}", known.join(", ")))
+                    coded_with_help(
+                        Exit::Usage,
+                        format!("`{word}` is not a status"),
+                        format!("one of {}", known.join(", ")),
+                    )
                 })?],
             };
             let filter = Filter { workflow, statuses, limit: Some(limit) };
@@ -39,7 +43,9 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
             list(&runs, json)
         }
         Runs::Show { run, step, json } => {
-            let Some(journal) = &journal else { return Err(coded(Exit::NotFound, "nothing has run here yet")) };
+            let Some(journal) = &journal else {
+                return Err(coded(Exit::NotFound, "nothing has run here yet"));
+            };
             let record = find(journal, &run).await?;
             show(&record, step.as_deref(), json)
         }
@@ -50,15 +56,19 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
 pub(crate) async fn find(journal: &SqliteJournal, name: &str) -> Result<RunRecord> {
     let id = if name == "last" {
         let newest = journal.runs(&Filter { limit: Some(1), ..Filter::default() }).await?;
-        let Some(newest) = newest.first() else { return Err(coded(Exit::NotFound, "nothing has run here yet")) };
+        let Some(newest) = newest.first() else {
+            return Err(coded(Exit::NotFound, "nothing has run here yet"));
+        };
         newest.id.to_string()
     } else {
         name.to_owned()
     };
     RunRecord::read(journal, &id).await.map_err(|error| match error {
-        JournalError::NoSuchRun(_) => {
-            coded_with_help(Exit::NotFound, format!("there is no run `{name}`"), "`bascule runs list` shows the latest")
-        }
+        JournalError::NoSuchRun(_) => coded_with_help(
+            Exit::NotFound,
+            format!("there is no run `{name}`"),
+            "`bascule runs list` shows the latest",
+        ),
         JournalError::Ambiguous { .. } => coded(Exit::NotFound, error.to_string()),
         other => other.into(),
     })
@@ -136,7 +146,13 @@ fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
         paint::line(format!("\noutput {}", serde_json::to_string_pretty(&record.output)?));
     }
     for line in &record.lines {
-        paint::line(paint::dim(&format!("{} {} {}: {}", local(line.at), line.place, line.level, line.message)));
+        paint::line(paint::dim(&format!(
+            "{} {} {}: {}",
+            local(line.at),
+            line.place,
+            line.level,
+            line.message
+        )));
     }
     if header.status == Status::Interrupted {
         paint::line(
@@ -157,7 +173,10 @@ fn describe_step(step: &StepRecord, depth: usize, began: Timestamp) {
     let counts = step.counts.map_or_else(String::new, |counts| format!(" ({})", brief(&counts)));
     let reason = step.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     let at = format!("+{}", took(began, step.started_at));
-    paint::line(format!("{pad}{name} {status}{counts}{reason} {}", paint::dim(&format!("{at}, took {time}"))));
+    paint::line(format!(
+        "{pad}{name} {status}{counts}{reason} {}",
+        paint::dim(&format!("{at}, took {time}"))
+    ));
     if let Some(failure) = &step.failure {
         explain(failure, &format!("{pad}  "));
     }
@@ -173,7 +192,9 @@ fn describe_step(step: &StepRecord, depth: usize, began: Timestamp) {
     }
     match &step.undo {
         Some(UndoRecord::Undone) => paint::line(format!("{pad}  undone")),
-        Some(UndoRecord::Failed(failure)) => paint::line(format!("{pad}  could not be undone: {}", describe(failure))),
+        Some(UndoRecord::Failed(failure)) => {
+            paint::line(format!("{pad}  could not be undone: {}", describe(failure)))
+        }
         Some(UndoRecord::Registered) | None => {}
     }
     for inner in &step.inner {
@@ -194,13 +215,20 @@ fn describe_attempt(attempt: &AttemptRecord, pad: &str) {
             format!("{}{effect}", describe(failure))
         }
     };
-    let time = attempt.ended_at.map_or_else(String::new, |end| format!(" in {}", took(attempt.started_at, end)));
+    let time =
+        attempt.ended_at.map_or_else(String::new, |end| format!(" in {}", took(attempt.started_at, end)));
     paint::line(format!(
         "{pad}{} {} attempt {}{time}: {outcome}",
         attempt.role.name(),
         paint::dim(&attempt.function),
         attempt.attempt
     ));
+    if let Some(Outcome::Failed(Failure { details: Some(serde_json::Value::Object(details)), .. })) =
+        &attempt.outcome
+    {
+        let details: Vec<String> = details.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        paint::line(paint::dim(&format!("{pad}  {}", details.join(", "))));
+    }
 }
 
 /// A failure with everything that was kept of it.

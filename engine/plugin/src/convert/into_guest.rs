@@ -26,11 +26,7 @@ pub(super) struct Encoder<'l> {
 
 impl<'l> Encoder<'l> {
     pub(super) fn new(lender: &'l mut dyn Lend, most: usize) -> Self {
-        Self {
-            lender,
-            most,
-            left: most,
-        }
+        Self { lender, most, left: most }
     }
 
     /// The members' values in order; what is missing and optional is none.
@@ -107,22 +103,13 @@ impl<'l> Encoder<'l> {
                         Val::Result(Err(self.payload(err.as_deref(), given, &place.name("err"))?))
                     }
                     _ => {
-                        return Err(invalid(
-                            place,
-                            "expected a map with `ok` or `err`, got another key",
-                        ));
+                        return Err(invalid(place, "expected a map with `ok` or `err`, got another key"));
                     }
                 }
             }
             (Shape::Record(_, fields), Value::Object(given)) => {
                 let values = self.members(fields, given, place)?;
-                Val::Record(
-                    fields
-                        .iter()
-                        .map(|field| field.name.kebab.clone())
-                        .zip(values)
-                        .collect(),
-                )
+                Val::Record(fields.iter().map(|field| field.name.kebab.clone()).zip(values).collect())
             }
             (Shape::Variant(_, cases), Value::String(case)) => {
                 let case = find(cases.iter().map(|case| &case.name), case, place)?;
@@ -143,10 +130,7 @@ impl<'l> Encoder<'l> {
             (Shape::Variant(_, cases), Value::Object(given)) => {
                 let mut entries = given.iter();
                 let (Some((name, given)), None) = (entries.next(), entries.next()) else {
-                    return Err(invalid(
-                        place,
-                        &format!("expected a map with one key, {}", expected(shape)),
-                    ));
+                    return Err(invalid(place, &format!("expected a map with one key, {}", expected(shape))));
                 };
                 let case = &cases[find(cases.iter().map(|case| &case.name), name, place)?];
                 let payload = self.payload(case.shape.as_ref(), given, &place.name(&case.name.kebab))?;
@@ -199,9 +183,7 @@ impl<'l> Encoder<'l> {
         place: &Path<'_>,
     ) -> Result<Vec<Val>, Failure> {
         let items = given.iter().zip(shapes).enumerate();
-        items
-            .map(|(index, (given, shape))| self.value(shape, given, &place.index(index)))
-            .collect()
+        items.map(|(index, (given, shape))| self.value(shape, given, &place.index(index))).collect()
     }
 
     fn text(&mut self, text: &str, place: &Path<'_>) -> Result<String, Failure> {
@@ -230,9 +212,7 @@ fn assign<'g>(
     let mut found = vec![None; members.len()];
     for (key, value) in given {
         // Most keys are written as in results, or as in the WIT.
-        let exact = members
-            .iter()
-            .position(|member| member.name.snake == *key || member.name.kebab == *key);
+        let exact = members.iter().position(|member| member.name.snake == *key || member.name.kebab == *key);
         let position = exact.or_else(|| {
             let folded = fold_name(key);
             members.iter().position(|member| member.name.folded == folded)
@@ -242,10 +222,7 @@ fn assign<'g>(
             return Err(invalid(place, &unknown("key", key, names)));
         };
         if found[position].replace(value).is_some() {
-            return Err(invalid(
-                place,
-                &format!("`{}` is given twice", members[position].name.snake),
-            ));
+            return Err(invalid(place, &format!("`{}` is given twice", members[position].name.snake)));
         }
     }
     Ok(found)
@@ -264,12 +241,7 @@ fn find<'n>(
     names
         .clone()
         .position(|name| name.folded == folded)
-        .ok_or_else(|| {
-            invalid(
-                place,
-                &unknown("value", given, names.map(|name| name.kebab.as_str())),
-            )
-        })
+        .ok_or_else(|| invalid(place, &unknown("value", given, names.map(|name| name.kebab.as_str()))))
 }
 
 fn unknown<'n>(what: &str, given: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
@@ -320,18 +292,11 @@ fn one_of<'n>(names: impl Iterator<Item = &'n Name>) -> String {
 }
 
 fn integer(int: Int, given: &Value, place: &Path<'_>) -> Result<Val, Failure> {
-    let wide = given
-        .as_i64()
-        .map(i128::from)
-        .or_else(|| given.as_u64().map(i128::from));
+    let wide = given.as_i64().map(i128::from).or_else(|| given.as_u64().map(i128::from));
     let (min, max) = int.bounds();
     let outside = || wrong(&format!("{} ({min} to {max})", int.name()), given, place);
     let Some(wide) = wide else {
-        return Err(if given.is_number() {
-            outside()
-        } else {
-            wrong(int.name(), given, place)
-        });
+        return Err(if given.is_number() { outside() } else { wrong(int.name(), given, place) });
     };
     let value = match int {
         Int::U8 => wide.try_into().map(Val::U8),
@@ -350,12 +315,7 @@ fn double(number: &serde_json::Number, place: &Path<'_>) -> Result<f64, Failure>
     number
         .as_f64()
         .filter(|number| number.is_finite())
-        .ok_or_else(|| {
-            invalid(
-                place,
-                &format!("`{number}` is not a number that a plugin can be given"),
-            )
-        })
+        .ok_or_else(|| invalid(place, &format!("`{number}` is not a number that a plugin can be given")))
 }
 
 #[expect(
@@ -367,10 +327,7 @@ fn single(number: &serde_json::Number, place: &Path<'_>) -> Result<f32, Failure>
     if narrow.is_finite() {
         Ok(narrow)
     } else {
-        Err(invalid(
-            place,
-            &format!("expected f32, got number {number}, which is too large"),
-        ))
+        Err(invalid(place, &format!("expected f32, got number {number}, which is too large")))
     }
 }
 

@@ -38,10 +38,7 @@ impl Decoder {
             (Shape::Json, Val::String(text)) => {
                 self.spend(text.len(), place)?;
                 serde_json::from_str(&text).map_err(|error| {
-                    bad(
-                        place,
-                        &format!("the plugin returned text that is not JSON ({error})"),
-                    )
+                    bad(place, &format!("the plugin returned text that is not JSON ({error})"))
                 })?
             }
             (Shape::Instant, Val::String(text)) => {
@@ -58,13 +55,7 @@ impl Decoder {
                 self.spend(bytes.len().saturating_mul(4) / 3, place)?;
                 let bytes: Option<Vec<u8>> = bytes
                     .into_iter()
-                    .map(|byte| {
-                        if let Val::U8(byte) = byte {
-                            Some(byte)
-                        } else {
-                            None
-                        }
-                    })
+                    .map(|byte| if let Val::U8(byte) = byte { Some(byte) } else { None })
                     .collect();
                 STANDARD.encode(bytes.ok_or_else(|| unexpected(place))?).into()
             }
@@ -97,10 +88,8 @@ impl Decoder {
                 Value::Object(map)
             }
             (Shape::Variant(_, cases), Val::Variant(name, value)) => {
-                let case = cases
-                    .iter()
-                    .find(|case| case.name.kebab == name)
-                    .ok_or_else(|| unexpected(place))?;
+                let case =
+                    cases.iter().find(|case| case.name.kebab == name).ok_or_else(|| unexpected(place))?;
                 match (&case.shape, value) {
                     (None, None) => self.text(name, place)?,
                     (shape, value) => {
@@ -110,12 +99,9 @@ impl Decoder {
                 }
             }
             (Shape::Enum(..), Val::Enum(name)) => self.text(name, place)?,
-            (Shape::Flags(..), Val::Flags(names)) => Value::Array(
-                names
-                    .into_iter()
-                    .map(|name| self.text(name, place))
-                    .collect::<Result<_, _>>()?,
-            ),
+            (Shape::Flags(..), Val::Flags(names)) => {
+                Value::Array(names.into_iter().map(|name| self.text(name, place)).collect::<Result<_, _>>()?)
+            }
             _ => return Err(unexpected(place)),
         })
     }
@@ -172,19 +158,12 @@ fn bad(place: &Path<'_>, problem: &str) -> Failure {
 
 /// Cannot happen as long as wasmtime checks values against the component's types.
 fn unexpected(place: &Path<'_>) -> Failure {
-    bad(
-        place,
-        "the plugin returned a value of another type than it declares",
-    )
+    bad(place, "the plugin returned a value of another type than it declares")
 }
 
 fn float(value: f64, place: &Path<'_>) -> Result<Value, Failure> {
-    let number = Number::from_f64(value).ok_or_else(|| {
-        bad(
-            place,
-            &format!("the plugin returned {value}, which has no form in JSON"),
-        )
-    })?;
+    let number = Number::from_f64(value)
+        .ok_or_else(|| bad(place, &format!("the plugin returned {value}, which has no form in JSON")))?;
     Ok(Value::Number(number))
 }
 

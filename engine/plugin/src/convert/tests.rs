@@ -20,11 +20,7 @@ impl Lend for NoLender {
 }
 
 fn member<T>(name: &str, shape: T) -> Member<T> {
-    Member {
-        name: Name::new(name),
-        shape,
-        docs: None,
-    }
+    Member { name: Name::new(name), shape, docs: None }
 }
 
 fn face() -> Shape {
@@ -79,11 +75,7 @@ fn wrong_values_are_named_with_their_place() {
     let days = || Shape::Flags("days".into(), vec![Name::new("monday"), Name::new("tuesday")]);
     let either = || Shape::Result(Some(Box::new(Shape::Bool)), None);
     let table: &[(Shape, Value, &str)] = &[
-        (
-            face(),
-            json!({ "fpid": 12, "slot_no": 1 }),
-            "with.x.fpid: expected string, got number 12",
-        ),
+        (face(), json!({ "fpid": 12, "slot_no": 1 }), "with.x.fpid: expected string, got number 12"),
         (face(), json!({ "fpid": "a" }), "with.x: `slot_no` is missing"),
         (
             face(),
@@ -100,26 +92,10 @@ fn wrong_values_are_named_with_their_place() {
             json!({ "fpid": "a", "slot_no": 1.5 }),
             "with.x.slot_no: expected u8 (0 to 255), got number 1.5",
         ),
-        (
-            face(),
-            json!({ "fpid": "a", "slot_no": "1" }),
-            "with.x.slot_no: expected u8, got string \"1\"",
-        ),
-        (
-            face(),
-            json!({ "fpdi": "a" }),
-            "with.x: unknown key `fpdi`, did you mean `fpid`?",
-        ),
-        (
-            face(),
-            json!({ "zzz": "a" }),
-            "with.x: unknown key `zzz`; there is `fpid`, `url`, `slot_no`",
-        ),
-        (
-            face(),
-            json!({ "fpid": "a", "slot-no": 1, "slotNo": 1 }),
-            "with.x: `slot_no` is given twice",
-        ),
+        (face(), json!({ "fpid": "a", "slot_no": "1" }), "with.x.slot_no: expected u8, got string \"1\""),
+        (face(), json!({ "fpdi": "a" }), "with.x: unknown key `fpdi`, did you mean `fpid`?"),
+        (face(), json!({ "zzz": "a" }), "with.x: unknown key `zzz`; there is `fpid`, `url`, `slot_no`"),
+        (face(), json!({ "fpid": "a", "slot-no": 1, "slotNo": 1 }), "with.x: `slot_no` is given twice"),
         (face(), json!([]), "with.x: expected a map (face), got a list"),
         (face(), Value::Null, "with.x: expected a map (face), got null"),
         (
@@ -127,36 +103,16 @@ fn wrong_values_are_named_with_their_place() {
             json!([{ "fpid": "a", "slot_no": 1 }, { "fpid": null, "slot_no": 1 }]),
             "with.x[1].fpid: expected string, got null",
         ),
-        (
-            Shape::Bool,
-            json!("no"),
-            "with.x: expected boolean, got string \"no\"",
-        ),
+        (Shape::Bool, json!("no"), "with.x: expected boolean, got string \"no\""),
         (
             Shape::Int(Int::S64),
             json!(u64::MAX),
             "with.x: expected s64 (-9223372036854775808 to 9223372036854775807), got number 18446744073709551615",
         ),
-        (
-            Shape::F32,
-            json!(1e300),
-            "with.x: expected f32, got number 1e+300, which is too large",
-        ),
-        (
-            Shape::F64,
-            json!("1"),
-            "with.x: expected number, got string \"1\"",
-        ),
-        (
-            Shape::Char,
-            json!("ab"),
-            "with.x: expected one character, got string \"ab\"",
-        ),
-        (
-            Shape::Bytes,
-            json!("!"),
-            "with.x: expected bytes as base64 text, got string \"!\"",
-        ),
+        (Shape::F32, json!(1e300), "with.x: expected f32, got number 1e+300, which is too large"),
+        (Shape::F64, json!("1"), "with.x: expected number, got string \"1\""),
+        (Shape::Char, json!("ab"), "with.x: expected one character, got string \"ab\""),
+        (Shape::Bytes, json!("!"), "with.x: expected bytes as base64 text, got string \"!\""),
         (
             Shape::Instant,
             json!("yesterday"),
@@ -172,109 +128,39 @@ fn wrong_values_are_named_with_their_place() {
             json!([true]),
             "with.x: expected a list of 2 values, got a list",
         ),
-        (
-            choice(),
-            json!("face-id"),
-            "with.x: `face-id` needs a value: write `{ face-id: .. }`",
-        ),
-        (
-            choice(),
-            json!({ "nobody": 1 }),
-            "with.x.nobody: expected nothing, got number 1",
-        ),
-        (
-            choice(),
-            json!({ "faceId": 1 }),
-            "with.x.face-id: expected string, got number 1",
-        ),
-        (
-            choice(),
-            json!({ "faceIds": 1 }),
-            "with.x: unknown value `faceIds`, did you mean `face-id`?",
-        ),
-        (
-            choice(),
-            json!({}),
-            "with.x: expected a map with one key, one of `nobody`, `face-id`, `maybe`",
-        ),
-        (
-            choice(),
-            json!(3),
-            "with.x: expected one of `nobody`, `face-id`, `maybe`, got number 3",
-        ),
-        (
-            color(),
-            json!("red"),
-            "with.x: unknown value `red`; there is `dark-red`, `blue`",
-        ),
-        (
-            color(),
-            json!(1),
-            "with.x: expected one of `dark-red`, `blue`, got number 1",
-        ),
+        (choice(), json!("face-id"), "with.x: `face-id` needs a value: write `{ face-id: .. }`"),
+        (choice(), json!({ "nobody": 1 }), "with.x.nobody: expected nothing, got number 1"),
+        (choice(), json!({ "faceId": 1 }), "with.x.face-id: expected string, got number 1"),
+        (choice(), json!({ "faceIds": 1 }), "with.x: unknown value `faceIds`, did you mean `face-id`?"),
+        (choice(), json!({}), "with.x: expected a map with one key, one of `nobody`, `face-id`, `maybe`"),
+        (choice(), json!(3), "with.x: expected one of `nobody`, `face-id`, `maybe`, got number 3"),
+        (color(), json!("red"), "with.x: unknown value `red`; there is `dark-red`, `blue`"),
+        (color(), json!(1), "with.x: expected one of `dark-red`, `blue`, got number 1"),
         (
             days(),
             json!(["monday", "thuesday"]),
             "with.x[1]: unknown value `thuesday`, did you mean `tuesday`?",
         ),
-        (
-            days(),
-            json!("monday"),
-            "with.x: expected a list of flags, got string \"monday\"",
-        ),
-        (
-            either(),
-            json!({ "okay": true }),
-            "with.x: expected a map with `ok` or `err`, got another key",
-        ),
-        (
-            either(),
-            json!({ "err": 1 }),
-            "with.x.err: expected nothing, got number 1",
-        ),
+        (days(), json!("monday"), "with.x: expected a list of flags, got string \"monday\""),
+        (either(), json!({ "okay": true }), "with.x: expected a map with `ok` or `err`, got another key"),
+        (either(), json!({ "err": 1 }), "with.x.err: expected nothing, got number 1"),
     ];
     for (shape, given, message) in table {
-        assert_eq!(
-            one(shape.clone(), given.clone()),
-            Err((*message).to_owned()),
-            "{given}"
-        );
+        assert_eq!(one(shape.clone(), given.clone()), Err((*message).to_owned()), "{given}");
     }
-    assert_eq!(
-        encode(vec![], json!([])),
-        Err("with: expected a map, got a list".into())
-    );
-    assert_eq!(
-        encode(vec![], json!({ "x": 1 })),
-        Err("with: unknown key `x`: there are none".into())
-    );
+    assert_eq!(encode(vec![], json!([])), Err("with: expected a map, got a list".into()));
+    assert_eq!(encode(vec![], json!({ "x": 1 })), Err("with: unknown key `x`: there are none".into()));
     assert_eq!(encode(vec![], Value::Null), Ok(vec![]));
 }
 
 #[test]
 fn right_values_arrive() {
     let table: Vec<(Shape, Value, Val)> = vec![
-        (
-            Shape::Json,
-            json!({ "b": [1, null], "a": "ä" }),
-            Val::String(r#"{"b":[1,null],"a":"ä"}"#.into()),
-        ),
-        (
-            Shape::Bytes,
-            json!("aGk="),
-            Val::List(vec![Val::U8(b'h'), Val::U8(b'i')]),
-        ),
-        (
-            Shape::Bytes,
-            json!("aGk"),
-            Val::List(vec![Val::U8(b'h'), Val::U8(b'i')]),
-        ),
+        (Shape::Json, json!({ "b": [1, null], "a": "ä" }), Val::String(r#"{"b":[1,null],"a":"ä"}"#.into())),
+        (Shape::Bytes, json!("aGk="), Val::List(vec![Val::U8(b'h'), Val::U8(b'i')])),
+        (Shape::Bytes, json!("aGk"), Val::List(vec![Val::U8(b'h'), Val::U8(b'i')])),
         (Shape::F64, json!(3), Val::Float64(3.0)),
-        (
-            Shape::Instant,
-            json!("2026-11-21T03:51:00+02:00"),
-            Val::String("2026-11-21T03:51:00+02:00".into()),
-        ),
+        (Shape::Instant, json!("2026-11-21T03:51:00+02:00"), Val::String("2026-11-21T03:51:00+02:00".into())),
         (
             Shape::Enum("c".into(), vec![Name::new("dark-red")]),
             json!("darkRed"),
@@ -285,11 +171,7 @@ fn right_values_arrive() {
             json!({ "none": null }),
             Val::Variant("none".into(), None),
         ),
-        (
-            Shape::Result(None, None),
-            json!({ "ok": null }),
-            Val::Result(Ok(None)),
-        ),
+        (Shape::Result(None, None), json!({ "ok": null }), Val::Result(Ok(None))),
         (
             Shape::Flags("f".into(), vec![Name::new("a"), Name::new("b"), Name::new("c")]),
             json!(["c", "a", "a"]),
@@ -311,31 +193,17 @@ fn right_values_arrive() {
 #[test]
 fn too_much_goes_neither_in_nor_out() {
     let text = "x".repeat(2000);
-    let failure = arguments(
-        &[member("a", Shape::String)],
-        &json!({ "a": text }),
-        &mut NoLender,
-        1024,
-    )
-    .unwrap_err();
-    assert_eq!(
-        failure.message,
-        "with.a: the values of one call may have 1 KiB in all"
-    );
+    let failure =
+        arguments(&[member("a", Shape::String)], &json!({ "a": text }), &mut NoLender, 1024).unwrap_err();
+    assert_eq!(failure.message, "with.a: the values of one call may have 1 KiB in all");
     let mut deep = Value::Null;
     for _ in 0..200 {
         deep = json!([deep]);
     }
-    assert_eq!(
-        one(Shape::Json, deep),
-        Err("with.x: nested deeper than 128 levels".into())
-    );
+    assert_eq!(one(Shape::Json, deep), Err("with.x: nested deeper than 128 levels".into()));
 
     let failure = result(&Shape::String, Val::String(text), 1024).unwrap_err();
-    assert_eq!(
-        (failure.kind, failure.code.as_deref()),
-        (Kind::Protocol, Some("host:result-limit"))
-    );
+    assert_eq!((failure.kind, failure.code.as_deref()), (Kind::Protocol, Some("host:result-limit")));
     let list = Val::List(vec![Val::Bool(true); 1000]);
     assert!(result(&Shape::List(Box::new(Shape::Bool)), list, 1024).is_err());
 }
@@ -348,11 +216,7 @@ fn what_is_no_json_is_a_protocol_failure() {
             Val::String("{".into()),
             "result: the plugin returned text that is not JSON (EOF while parsing an object at line 1 column 1)",
         ),
-        (
-            Shape::F64,
-            Val::Float64(f64::NAN),
-            "result: the plugin returned NaN, which has no form in JSON",
-        ),
+        (Shape::F64, Val::Float64(f64::NAN), "result: the plugin returned NaN, which has no form in JSON"),
         (
             Shape::F32,
             Val::Float32(f32::INFINITY),
@@ -363,11 +227,7 @@ fn what_is_no_json_is_a_protocol_failure() {
             Val::String("12:00".into()),
             "result: the plugin returned `12:00`, which is no date-time with an offset",
         ),
-        (
-            Shape::Bool,
-            Val::U8(1),
-            "result: the plugin returned a value of another type than it declares",
-        ),
+        (Shape::Bool, Val::U8(1), "result: the plugin returned a value of another type than it declares"),
         (
             Shape::Json,
             Val::String("[".repeat(5000)),
@@ -376,10 +236,7 @@ fn what_is_no_json_is_a_protocol_failure() {
     ];
     for (shape, value, message) in table {
         let failure = result(&shape, value, 1024 * 1024).unwrap_err();
-        assert_eq!(
-            (failure.kind, failure.message.as_str()),
-            (Kind::Protocol, message)
-        );
+        assert_eq!((failure.kind, failure.message.as_str()), (Kind::Protocol, message));
     }
 }
 
@@ -388,10 +245,7 @@ fn results_have_snake_case_fields_and_kebab_case_values() {
     let shape = Shape::Record(
         "r".into(),
         vec![
-            member(
-                "employee-no",
-                Shape::Enum("e".into(), vec![Name::new("dark-red")]),
-            ),
+            member("employee-no", Shape::Enum("e".into(), vec![Name::new("dark-red")])),
             member(
                 "face-data",
                 Shape::Variant(
@@ -404,10 +258,7 @@ fn results_have_snake_case_fields_and_kebab_case_values() {
     );
     let value = Val::Record(vec![
         ("employee-no".into(), Val::Enum("dark-red".into())),
-        (
-            "face-data".into(),
-            Val::Variant("by-url".into(), Some(Box::new(Val::String("u".into())))),
-        ),
+        ("face-data".into(), Val::Variant("by-url".into(), Some(Box::new(Val::String("u".into()))))),
         ("ratio".into(), Val::Float32(0.1)),
     ]);
     let expected = json!({ "employee_no": "dark-red", "face_data": { "by-url": "u" }, "ratio": 0.1 });
@@ -430,29 +281,16 @@ fn typed(depth: u32) -> BoxedStrategy<(Shape, Value)> {
         any::<String>().prop_map(|value| (Shape::String, json!(value))),
         any::<Vec<u8>>().prop_map(|bytes| {
             use base64::Engine as _;
-            (
-                Shape::Bytes,
-                json!(base64::engine::general_purpose::STANDARD.encode(bytes)),
-            )
+            (Shape::Bytes, json!(base64::engine::general_purpose::STANDARD.encode(bytes)))
         }),
-        prop_oneof![
-            Just(json!(null)),
-            Just(json!({ "a": [1, "b"] })),
-            Just(json!(-3.5))
-        ]
-        .prop_map(|value| (Shape::Json, value)),
+        prop_oneof![Just(json!(null)), Just(json!({ "a": [1, "b"] })), Just(json!(-3.5))]
+            .prop_map(|value| (Shape::Json, value)),
         (0_usize..3).prop_map(|case| {
             let names = ["one-two", "three", "four"];
-            (
-                Shape::Enum("e".into(), names.map(Name::new).to_vec()),
-                json!(names[case]),
-            )
+            (Shape::Enum("e".into(), names.map(Name::new).to_vec()), json!(names[case]))
         }),
         proptest::sample::subsequence(vec!["f-1", "f-2", "f-3"], 0..=3).prop_map(|set| {
-            (
-                Shape::Flags("f".into(), ["f-1", "f-2", "f-3"].map(Name::new).to_vec()),
-                json!(set),
-            )
+            (Shape::Flags("f".into(), ["f-1", "f-2", "f-3"].map(Name::new).to_vec()), json!(set))
         }),
     ];
     if depth == 0 {

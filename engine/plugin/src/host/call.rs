@@ -16,10 +16,7 @@ impl call::Host for State {
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
         self.enter()?;
-        let left = self
-            .shared
-            .deadline
-            .saturating_duration_since(tokio::time::Instant::now());
+        let left = self.shared.deadline.saturating_duration_since(tokio::time::Instant::now());
         Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 

@@ -48,8 +48,7 @@ impl events::HostSink for State {
     ) -> Result<(), Refusal> {
         let sink = self.sink(&sink)?;
         let event = json(&event)?;
-        self.io(Touch::Changes, async move { sink.emit(event, key).await })
-            .await
+        self.io(Touch::Changes, async move { sink.emit(event, key).await }).await
     }
 
     async fn cursor(&mut self, sink: Resource<SinkHandle>) -> wasmtime::Result<Option<String>> {
@@ -67,8 +66,7 @@ impl events::HostSink for State {
     async fn save_cursor(&mut self, sink: Resource<SinkHandle>, cursor: String) -> Result<(), Refusal> {
         let sink = self.sink(&sink)?;
         let cursor = json(&cursor)?;
-        self.io(Touch::Changes, async move { sink.save_cursor(cursor).await })
-            .await
+        self.io(Touch::Changes, async move { sink.save_cursor(cursor).await }).await
     }
 
     async fn state(
@@ -77,8 +75,7 @@ impl events::HostSink for State {
         connected: bool,
         note: String,
     ) -> wasmtime::Result<()> {
-        self.sink(&sink)?
-            .state(connected, &crate::report::escape(&note, LONGEST_NOTE));
+        self.sink(&sink)?.state(connected, &crate::report::escape(&note, LONGEST_NOTE));
         Ok(())
     }
 

@@ -48,11 +48,8 @@ impl http::HostConnection for State {
         let connection = self.connection(&connection)?;
         let request = Request::from(request);
         let context = self.shared.requests.clone();
-        let response = self
-            .io(touch(&request), async move {
-                connection.send(request, &context).await
-            })
-            .await?;
+        let response =
+            self.io(touch(&request), async move { connection.send(request, &context).await }).await?;
         Ok(response.into())
     }
 
@@ -70,11 +67,8 @@ impl http::HostConnection for State {
         let context = self.shared.requests.clone();
         // A download that fails leaves nothing in the folder: only the request itself can change something.
         let touch = touch(&request);
-        let work = async move {
-            connection
-                .download(request, &folder, &name, options.into(), &context)
-                .await
-        };
+        let work =
+            async move { connection.download(request, &folder, &name, options.into(), &context).await };
         Ok(self.io(touch, work).await?.into())
     }
 
@@ -101,11 +95,8 @@ impl http::HostConnection for State {
         let connection = self.connection(&connection)?;
         let request = Request::from(request);
         let context = self.shared.requests.clone();
-        let incoming = self
-            .io(touch(&request), async move {
-                connection.open(request, &context).await
-            })
-            .await?;
+        let incoming =
+            self.io(touch(&request), async move { connection.open(request, &context).await }).await?;
         Ok(self.table.push(IncomingHandle {
             status: incoming.status(),
             headers: incoming.headers().to_vec(),
@@ -139,11 +130,8 @@ impl http::HostIncoming for State {
         let body = self.table.get(&incoming)?.body.clone();
         let context = self.shared.requests.clone();
         let wait = Duration::from_millis(wait.into());
-        let piece = self
-            .io(Touch::Reads, async move {
-                body.lock().await.read(wait, &context).await
-            })
-            .await?;
+        let piece =
+            self.io(Touch::Reads, async move { body.lock().await.read(wait, &context).await }).await?;
         Ok(piece.map(Into::into))
     }
 
@@ -164,17 +152,11 @@ fn touch(request: &Request) -> Touch {
 }
 
 fn pairs(fields: Vec<http::Field>) -> Vec<(String, String)> {
-    fields
-        .into_iter()
-        .map(|field| (field.name, field.value))
-        .collect()
+    fields.into_iter().map(|field| (field.name, field.value)).collect()
 }
 
 fn fields(pairs: Vec<(String, String)>) -> Vec<http::Field> {
-    pairs
-        .into_iter()
-        .map(|(name, value)| http::Field { name, value })
-        .collect()
+    pairs.into_iter().map(|(name, value)| http::Field { name, value }).collect()
 }
 
 impl From<http::Request> for Request {
@@ -194,10 +176,9 @@ impl From<http::Request> for Request {
             headers: pairs(request.headers),
             body: match request.body {
                 http::Body::Empty => Body::Empty,
-                http::Body::Content(content) => Body::Content {
-                    content_type: content.content_type,
-                    data: content.data.into(),
-                },
+                http::Body::Content(content) => {
+                    Body::Content { content_type: content.content_type, data: content.data.into() }
+                }
                 http::Body::Form(form) => Body::Form(pairs(form)),
                 http::Body::Multipart(parts) => Body::Multipart(parts.into_iter().map(Into::into).collect()),
                 http::Body::File(content_type) => Body::File { content_type },
@@ -237,11 +218,7 @@ impl From<http::DownloadOptions> for DownloadOptions {
 
 impl From<Response> for http::Response {
     fn from(response: Response) -> Self {
-        Self {
-            status: response.status,
-            headers: fields(response.headers),
-            body: response.body.into(),
-        }
+        Self { status: response.status, headers: fields(response.headers), body: response.body.into() }
     }
 }
 

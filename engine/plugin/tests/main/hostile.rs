@@ -27,27 +27,17 @@ fn grow_table() -> Result<Vec<u8>> {
                 (unreachable))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (unreachable)))
     "#;
-    stage::component_of(
-        wat,
-        include_str!("../../../../tests/guests/wit/attack/plugin.wit"),
-    )
+    stage::component_of(wat, include_str!("../../../../tests/guests/wit/attack/plugin.wit"))
 }
 
 async fn attack(host: &Host, plugin: &Plugin, amount: u64, milliseconds: u64) -> Result<Value, Failure> {
     let (nothing, with) = (Capabilities::default(), json!({ "amount": amount }));
-    host.call(
-        plugin,
-        Call::new("attack.run", &with, within(milliseconds), &nothing),
-    )
-    .await
+    host.call(plugin, Call::new("attack.run", &with, within(milliseconds), &nothing)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_hostile_guest_ends_one_call_and_nothing_else() -> Result<()> {
-    let host = host(Limits {
-        result_bytes: 4 * 1024 * 1024,
-        ..Limits::default()
-    })?;
+    let host = host(Limits { result_bytes: 4 * 1024 * 1024, ..Limits::default() })?;
     let probe = load(&host, "probe")?;
     let table: &[(&str, u64, u64, Kind, &str)] = &[
         ("spin", 0, 300, Kind::Timeout, "host:deadline"),
@@ -61,30 +51,19 @@ async fn each_hostile_guest_ends_one_call_and_nothing_else() -> Result<()> {
     ];
     let mut plugins = Vec::new();
     for (name, ..) in table {
-        let bytes = if *name == "grow_table" {
-            grow_table()?
-        } else {
-            guest(name)?
-        };
+        let bytes = if *name == "grow_table" { grow_table()? } else { guest(name)? };
         plugins.push(host.load(name, &bytes, None)?);
     }
     let heartbeat = Heartbeat::start();
     for ((name, amount, milliseconds, kind, code), plugin) in table.iter().zip(&plugins) {
         let begun = Instant::now();
-        let failure = attack(&host, plugin, *amount, *milliseconds)
-            .await
-            .err()
-            .context("it did not fail")?;
+        let failure = attack(&host, plugin, *amount, *milliseconds).await.err().context("it did not fail")?;
         assert_eq!(
             (failure.kind, failure.code.as_deref(), failure.effect),
             (*kind, Some(*code), Effect::None),
             "{name}: {failure}"
         );
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "{name} took {:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(20), "{name} took {:?}", begun.elapsed());
         let joined = call(&host, &probe, "values.join", json!({ "first_word": "still" })).await?;
         assert_eq!(joined, "still nothing", "after {name}");
     }
@@ -97,14 +76,8 @@ async fn each_hostile_guest_ends_one_call_and_nothing_else() -> Result<()> {
 async fn a_trap_says_where_it_happened() -> Result<()> {
     let host = host(Limits::default())?;
     let trap = load(&host, "trap")?;
-    let failure = attack(&host, &trap, 0, 30_000)
-        .await
-        .err()
-        .context("it did not fail")?;
-    assert_eq!(
-        failure.message,
-        "the plugin trapped: wasm `unreachable` instruction executed"
-    );
+    let failure = attack(&host, &trap, 0, 30_000).await.err().context("it did not fail")?;
+    assert_eq!(failure.message, "the plugin trapped: wasm `unreachable` instruction executed");
     let details = failure.details.context("no details")?.to_string();
     assert!(details.contains("panic_in_a_function_with_a_name"), "{details}");
     Ok(())
@@ -118,21 +91,13 @@ async fn sixty_four_spinners_end_in_time_and_delay_nobody() -> Result<()> {
     let heartbeat = Heartbeat::start();
     let begun = Instant::now();
     let all = futures(64, || attack(&host, &spin, 0, 500));
-    let innocent = call(
-        &host,
-        &probe,
-        "values.join",
-        json!({ "first_word": "let me through" }),
-    );
+    let innocent = call(&host, &probe, "values.join", json!({ "first_word": "let me through" }));
     let (ended, innocent) = tokio::join!(all, innocent);
     let took = begun.elapsed();
     assert_eq!(innocent?, "let me through nothing");
     for failure in ended {
         let failure = failure.err().context("a spinner ended well")?;
-        assert_eq!(
-            (failure.kind, failure.code.as_deref()),
-            (Kind::Timeout, Some("host:deadline"))
-        );
+        assert_eq!((failure.kind, failure.code.as_deref()), (Kind::Timeout, Some("host:deadline")));
     }
     assert!(took < Duration::from_secs(5), "they took {took:?}");
     let lag = heartbeat.lag();
@@ -152,11 +117,7 @@ async fn futures<F: Future>(count: usize, make: impl Fn() -> F) -> Vec<F::Output
             }
             std::task::Poll::Pending => true,
         });
-        if running.is_empty() {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
+        if running.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
     ended
@@ -166,20 +127,12 @@ async fn futures<F: Future>(count: usize, make: impl Fn() -> F) -> Vec<F::Output
 async fn a_log_flood_is_cut_and_the_call_goes_on() -> Result<()> {
     let host = host(Limits::default())?;
     let flood = load(&host, "flood_log")?;
-    let (heard, nothing, with) = (
-        Heard::default(),
-        Capabilities::default(),
-        json!({ "amount": 3000 }),
-    );
+    let (heard, nothing, with) = (Heard::default(), Capabilities::default(), json!({ "amount": 3000 }));
     let call = Call::new("attack.run", &with, within(30_000), &nothing).heard_by(heard.listener());
     assert_eq!(host.call(&flood, call).await?, "done");
     let lines = heard.lines();
     assert!(lines.len() < 1100, "{} lines", lines.len());
-    assert!(
-        lines[0].starts_with(r"info: \n2026-11-21 ERROR \u{1b}[31mforged"),
-        "{}",
-        lines[0]
-    );
+    assert!(lines[0].starts_with(r"info: \n2026-11-21 ERROR \u{1b}[31mforged"), "{}", lines[0]);
     let total: usize = lines.iter().map(String::len).sum();
     assert!(total < 1_200_000, "{total} bytes");
     let last = lines.last().context("no lines")?;
@@ -206,28 +159,16 @@ async fn a_call_that_waits_for_its_peer_ends_in_time() -> Result<()> {
     ] {
         let begun = Instant::now();
         let with = json!({ "peer": "peer", "argument": how });
-        let failure = host
-            .call(
-                &slow,
-                Call::new("device.run", &with, within(1000), &stage.capabilities),
-            )
-            .await;
+        let failure =
+            host.call(&slow, Call::new("device.run", &with, within(1000), &stage.capabilities)).await;
         let failure = failure.err().context("it did not fail")?;
-        assert_eq!(
-            (failure.kind, failure.effect),
-            (Kind::Timeout, effect),
-            "{how}: {failure:?}"
-        );
+        assert_eq!((failure.kind, failure.effect), (Kind::Timeout, effect), "{how}: {failure:?}");
         assert_eq!(
             (failure.code.as_deref(), failure.message.as_str()),
             (Some("host:deadline"), message),
             "{how}"
         );
-        assert!(
-            begun.elapsed() < Duration::from_secs(3),
-            "{how} took {:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(3), "{how} took {:?}", begun.elapsed());
     }
     assert_eq!(peer.requests().len(), 4);
     Ok(())
@@ -235,20 +176,12 @@ async fn a_call_that_waits_for_its_peer_ends_in_time() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn responses_that_are_never_dropped_run_out() -> Result<()> {
-    let host = host(Limits {
-        handles: 20,
-        ..Limits::default()
-    })?;
+    let host = host(Limits { handles: 20, ..Limits::default() })?;
     let many = load(&host, "many_handles")?;
     let peer = Peer::start().await?;
     let stage = Stage::open(peer.port).await?;
     let with = json!({ "peer": "peer", "argument": "" });
-    let failure = host
-        .call(
-            &many,
-            Call::new("device.run", &with, within(30_000), &stage.capabilities),
-        )
-        .await;
+    let failure = host.call(&many, Call::new("device.run", &with, within(30_000), &stage.capabilities)).await;
     let failure = failure.err().context("it did not fail")?;
     assert_eq!(
         (failure.kind, failure.code.as_deref()),
@@ -261,15 +194,10 @@ async fn responses_that_are_never_dropped_run_out() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_lets_a_guest_end_in_order_and_ends_one_that_does_not() -> Result<()> {
-    let host = host(Limits {
-        host_calls: u64::MAX,
-        ..Limits::default()
-    })?;
+    let host = host(Limits { host_calls: u64::MAX, ..Limits::default() })?;
     let nothing = Capabilities::default();
-    let with = [
-        ("probe", "info.until-cancelled", Value::Null),
-        ("spin", "attack.run", json!({ "amount": 0 })),
-    ];
+    let with =
+        [("probe", "info.until-cancelled", Value::Null), ("spin", "attack.run", json!({ "amount": 0 }))];
     let mut ended = Vec::new();
     for (name, function, with) in &with {
         let plugin = load(&host, name)?;
@@ -283,21 +211,12 @@ async fn cancelling_lets_a_guest_end_in_order_and_ends_one_that_does_not() -> Re
         });
         assert!(cancelled_at.elapsed() < Duration::from_secs(10), "{name}");
         ended.push(outcome.map_err(|failure| (failure.kind, failure.code)));
-        let never = host
-            .call(&plugin, Call::new(function, with, context, &nothing))
-            .await;
-        assert_eq!(
-            never.err().map(|failure| failure.kind),
-            Some(Kind::Cancelled),
-            "{name}"
-        );
+        let never = host.call(&plugin, Call::new(function, with, context, &nothing)).await;
+        assert_eq!(never.err().map(|failure| failure.kind), Some(Kind::Cancelled), "{name}");
     }
     assert_eq!(
         ended,
-        [
-            Ok(json!("ended in order")),
-            Err((Kind::Cancelled, Some("host:cancelled".to_owned())))
-        ]
+        [Ok(json!("ended in order")), Err((Kind::Cancelled, Some("host:cancelled".to_owned())))]
     );
     Ok(())
 }
@@ -321,16 +240,10 @@ async fn dropping_a_call_ends_its_guest() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_over_the_cap_wait_and_time_out_in_the_queue() -> Result<()> {
-    let host = host(Limits {
-        live_calls: 1,
-        ..Limits::default()
-    })?;
+    let host = host(Limits { live_calls: 1, ..Limits::default() })?;
     let spin = load(&host, "spin")?;
     let (first, second) = tokio::join!(attack(&host, &spin, 0, 1500), attack(&host, &spin, 0, 300));
-    assert_eq!(
-        first.err().and_then(|failure| failure.code).as_deref(),
-        Some("host:deadline")
-    );
+    assert_eq!(first.err().and_then(|failure| failure.code).as_deref(), Some("host:deadline"));
     let second = second.err().context("it did not fail")?;
     assert_eq!(
         (second.kind, second.code.as_deref(), second.effect),
@@ -343,24 +256,14 @@ async fn calls_over_the_cap_wait_and_time_out_in_the_queue() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_calls_took_comes_back() -> Result<()> {
     let host = host(Limits::default())?;
-    let attackers = [
-        load(&host, "grow_memory")?,
-        load(&host, "recurse")?,
-        load(&host, "trap")?,
-    ];
+    let attackers = [load(&host, "grow_memory")?, load(&host, "recurse")?, load(&host, "trap")?];
     for attacker in &attackers {
-        attack(&host, attacker, 0, 30_000)
-            .await
-            .err()
-            .context("it did not fail")?;
+        attack(&host, attacker, 0, 30_000).await.err().context("it did not fail")?;
     }
     let before = stage::resident_mib()?;
     for _ in 0..30 {
         for attacker in &attackers {
-            attack(&host, attacker, 0, 30_000)
-                .await
-                .err()
-                .context("it did not fail")?;
+            attack(&host, attacker, 0, 30_000).await.err().context("it did not fail")?;
         }
     }
     // Other tests run in this process at the same time: wait until there is one moment without their memory.
@@ -370,11 +273,6 @@ async fn what_failed_calls_took_comes_back() -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    ensure!(
-        false,
-        "{} MiB before, {} MiB after 90 failed calls",
-        before,
-        stage::resident_mib()?
-    );
+    ensure!(false, "{} MiB before, {} MiB after 90 failed calls", before, stage::resident_mib()?);
     Ok(())
 }

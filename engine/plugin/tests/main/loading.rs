@@ -20,10 +20,7 @@ fn exporting(items: &str) -> String {
 }
 
 fn refusal(bytes: &[u8]) -> Result<LoadError> {
-    host(Limits::default())?
-        .load("thing", bytes, None)
-        .err()
-        .context("it was loaded")
+    host(Limits::default())?.load("thing", bytes, None).err().context("it was loaded")
 }
 
 #[test]
@@ -89,14 +86,8 @@ fn what_the_contract_forbids_is_refused_with_a_sentence() -> Result<()> {
 fn unknown_imports_are_refused_by_name() -> Result<()> {
     for (world, import) in [
         ("import other; export things;", "acme:thing/other@1.2.3"),
-        (
-            "import wasi:http/outgoing-handler@0.2.0; export things;",
-            "wasi:http/outgoing-handler@0.2.0",
-        ),
-        (
-            "import wasi:clocks/wall-clock@0.3.0; export things;",
-            "wasi:clocks/wall-clock@0.3.0",
-        ),
+        ("import wasi:http/outgoing-handler@0.2.0; export things;", "wasi:http/outgoing-handler@0.2.0"),
+        ("import wasi:clocks/wall-clock@0.3.0; export things;", "wasi:clocks/wall-clock@0.3.0"),
         ("import loose: func(); export things;", "loose"),
     ] {
         let text = format!(
@@ -109,9 +100,7 @@ fn unknown_imports_are_refused_by_name() -> Result<()> {
         );
         let error = refusal(&component(&text)?)?;
         assert!(
-            error
-                .to_string()
-                .starts_with(&format!("it imports `{import}`, which this host does not offer")),
+            error.to_string().starts_with(&format!("it imports `{import}`, which this host does not offer")),
             "{error}"
         );
     }
@@ -142,25 +131,16 @@ fn files_that_are_no_components_are_told_apart() -> Result<()> {
     assert!(matches!(refusal(b"")?, LoadError::NotWasm));
     let module = refusal(&wat::parse_str("(module)")?)?;
     assert!(matches!(module, LoadError::CoreModule));
-    assert!(
-        module.to_string().contains("wasm-tools component new"),
-        "{module}"
-    );
+    assert!(module.to_string().contains("wasm-tools component new"), "{module}");
     let empty = refusal(&wat::parse_str("(component)")?)?;
-    assert_eq!(
-        empty.to_string(),
-        "it exports no function that a workflow could use"
-    );
+    assert_eq!(empty.to_string(), "it exports no function that a workflow could use");
     let mut broken = guest("probe")?;
     broken.truncate(broken.len() / 2);
     assert!(matches!(refusal(&broken)?, LoadError::Invalid(_)));
 
     let mut resolve = wit_parser::Resolve::new();
     let package = resolve.push_source("a.wit", "package a:b@1.0.0; interface c { d: func(); }")?;
-    assert!(matches!(
-        refusal(&wit_component::encode(&resolve, package)?)?,
-        LoadError::WitPackage
-    ));
+    assert!(matches!(refusal(&wit_component::encode(&resolve, package)?)?, LoadError::WitPackage));
     Ok(())
 }
 
@@ -183,19 +163,14 @@ fn async_and_streams_are_refused() -> Result<()> {
 fn types_that_unfold_without_end_are_refused() -> Result<()> {
     let mut items = "record r0 { a: u8, b: u8 }".to_owned();
     for level in 1..30 {
-        items.push_str(&format!(
-            "record r{level} {{ a: r{}, b: r{} }}",
-            level - 1,
-            level - 1
-        ));
+        items.push_str(&format!("record r{level} {{ a: r{}, b: r{} }}", level - 1, level - 1));
     }
     items.push_str("put: func(x: list<r29>) -> result<_, error>;");
     // Whoever notices first: wasmtime bounds the size of types too.
     match component(&exporting(&items)) {
-        Ok(bytes) => assert!(matches!(
-            refusal(&bytes)?,
-            LoadError::TooManyTypes { .. } | LoadError::Invalid(_)
-        )),
+        Ok(bytes) => {
+            assert!(matches!(refusal(&bytes)?, LoadError::TooManyTypes { .. } | LoadError::Invalid(_)))
+        }
         Err(error) => assert!(error.to_string().contains("type"), "{error:#}"),
     }
     Ok(())
@@ -204,14 +179,8 @@ fn types_that_unfold_without_end_are_refused() -> Result<()> {
 #[test]
 fn size_and_sha256_are_checked_first() -> Result<()> {
     let bytes = guest("probe")?;
-    let small = host(Limits {
-        component_bytes: 1000,
-        ..Limits::default()
-    })?;
-    assert!(matches!(
-        small.load("probe", &bytes, None),
-        Err(LoadError::TooLarge { most: 1000, .. })
-    ));
+    let small = host(Limits { component_bytes: 1000, ..Limits::default() })?;
+    assert!(matches!(small.load("probe", &bytes, None), Err(LoadError::TooLarge { most: 1000, .. })));
 
     let host = host(Limits::default())?;
     let sha256 = host.load("probe", &bytes, None)?.sha256().to_owned();
@@ -220,26 +189,13 @@ fn size_and_sha256_are_checked_first() -> Result<()> {
     let mut other = bytes.clone();
     let last = other.len() - 1;
     other[last] ^= 1;
-    let error = host
-        .load("probe", &other, Some(&sha256))
-        .err()
-        .context("it was loaded")?;
-    assert!(
-        error
-            .to_string()
-            .ends_with(&format!("but `{sha256}` is expected")),
-        "{error}"
-    );
+    let error = host.load("probe", &other, Some(&sha256)).err().context("it was loaded")?;
+    assert!(error.to_string().ends_with(&format!("but `{sha256}` is expected")), "{error}");
     assert_eq!(host.compilations(), compilations);
 
-    let missing = host
-        .load_file("x", "/nonexistent/x.wasm".as_ref(), None)
-        .err()
-        .context("it was loaded")?;
+    let missing = host.load_file("x", "/nonexistent/x.wasm".as_ref(), None).err().context("it was loaded")?;
     assert!(
-        missing
-            .in_full()
-            .starts_with("cannot read `/nonexistent/x.wasm`: No such file"),
+        missing.in_full().starts_with("cannot read `/nonexistent/x.wasm`: No such file"),
         "{}",
         missing.in_full()
     );
@@ -251,14 +207,8 @@ fn a_plugin_shows_its_functions_types_and_docs() -> Result<()> {
     let host = host(Limits::default())?;
     let probe = load(&host, "probe")?;
     let signature = probe.signature();
-    assert_eq!(
-        (probe.name(), signature.package.as_deref()),
-        ("probe", Some("bascule:probe@0.1.0"))
-    );
-    assert_eq!(
-        signature.docs.as_deref(),
-        Some("Shows a plugin everything that a plugin can be shown.")
-    );
+    assert_eq!((probe.name(), signature.package.as_deref()), ("probe", Some("bascule:probe@0.1.0")));
+    assert_eq!(signature.docs.as_deref(), Some("Shows a plugin everything that a plugin can be shown."));
     let names: Vec<_> = signature.functions.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -283,35 +233,17 @@ fn a_plugin_shows_its_functions_types_and_docs() -> Result<()> {
     assert!(signature.functions["lent.count-up"].is_event_source() && !get.is_event_source());
     let echo = &signature.functions["values.echo"];
     assert_eq!(echo.docs.as_deref(), Some("Returns what it was given."));
-    let Type::Record { name, fields } = &echo.params[0].ty else {
-        anyhow::bail!("{:?}", echo.params)
-    };
+    let Type::Record { name, fields } = &echo.params[0].ty else { anyhow::bail!("{:?}", echo.params) };
     assert_eq!(name, "everything");
-    let ty = |name: &str| {
-        fields
-            .iter()
-            .find(|field| field.name == name)
-            .map(|field| field.ty.clone())
-    };
+    let ty = |name: &str| fields.iter().find(|field| field.name == name).map(|field| field.ty.clone());
     assert_eq!(ty("any"), Some(Type::Json));
     assert_eq!(ty("when"), Some(Type::Instant));
     assert_eq!(ty("raw"), Some(Type::Bytes));
     assert_eq!(ty("text"), Some(Type::String));
-    assert_eq!(
-        ty("tiny"),
-        Some(Type::Integer {
-            name: "u8",
-            min: 0,
-            max: 255
-        })
-    );
+    assert_eq!(ty("tiny"), Some(Type::Integer { name: "u8", min: 0, max: 255 }));
     assert_eq!(ty("maybe"), Some(Type::Option(Box::new(Type::String))));
-    let Some(Type::List(point)) = ty("points") else {
-        anyhow::bail!("{fields:?}")
-    };
-    let Type::Record { fields: point, .. } = *point else {
-        anyhow::bail!("{point:?}")
-    };
+    let Some(Type::List(point)) = ty("points") else { anyhow::bail!("{fields:?}") };
+    let Type::Record { fields: point, .. } = *point else { anyhow::bail!("{point:?}") };
     assert_eq!(point[0].docs.as_deref(), Some("To the right."));
     Ok(())
 }
@@ -321,12 +253,7 @@ fn a_plugin_without_its_wit_text_has_no_docs() -> Result<()> {
     let host = host(Limits::default())?;
     let nosy = load(&host, "nosy")?;
     assert_eq!(nosy.signature().docs, None);
-    assert!(
-        nosy.signature()
-            .functions
-            .values()
-            .all(|function| function.docs.is_none())
-    );
+    assert!(nosy.signature().functions.values().all(|function| function.docs.is_none()));
     assert_eq!(nosy.signature().functions.len(), 3);
     Ok(())
 }

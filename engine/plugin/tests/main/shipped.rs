@@ -12,10 +12,7 @@ fn the_shipped_plugins_load_and_document_every_function() -> Result<()> {
     for name in ["isapi", "supabase"] {
         let plugin = host.load_file(name, &folder.join(format!("{name}.wasm")), None)?;
         let signature = plugin.signature();
-        assert_eq!(
-            signature.package.as_deref(),
-            Some(format!("bascule:{name}@0.1.0").as_str())
-        );
+        assert_eq!(signature.package.as_deref(), Some(format!("bascule:{name}@0.1.0").as_str()));
         assert!(signature.docs.is_some(), "{name} does not say what it is");
         for (function, signature) in &signature.functions {
             assert!(signature.docs.is_some(), "{name}/{function} has no docs");

@@ -31,10 +31,7 @@ pub(crate) fn guest(name: &str) -> Result<Vec<u8>> {
 
 /// A host with these limits and no cache on disk.
 pub(crate) fn host(limits: Limits) -> Result<Host> {
-    Ok(Host::new(HostOptions {
-        limits,
-        ..HostOptions::default()
-    })?)
+    Ok(Host::new(HostOptions { limits, ..HostOptions::default() })?)
 }
 
 /// A guest, loaded.
@@ -44,10 +41,7 @@ pub(crate) fn load(host: &Host, name: &str) -> Result<Plugin> {
 
 /// A context that ends after so many milliseconds.
 pub(crate) fn within(milliseconds: u64) -> Context {
-    Context {
-        timeout: Duration::from_millis(milliseconds),
-        ..Context::default()
-    }
+    Context { timeout: Duration::from_millis(milliseconds), ..Context::default() }
 }
 
 /// Calls without capabilities.
@@ -58,8 +52,7 @@ pub(crate) async fn call(
     with: Value,
 ) -> Result<Value, Failure> {
     let nothing = Capabilities::default();
-    host.call(plugin, Call::new(function, &with, within(30_000), &nothing))
-        .await
+    host.call(plugin, Call::new(function, &with, within(30_000), &nothing)).await
 }
 
 /// What a plugin said.
@@ -69,13 +62,7 @@ pub(crate) struct Heard(Arc<Mutex<Vec<Report>>>);
 impl Heard {
     pub(crate) fn listener(&self) -> Listener {
         let heard = self.clone();
-        Arc::new(move |report| {
-            heard
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(report)
-        })
+        Arc::new(move |report| heard.0.lock().unwrap_or_else(PoisonError::into_inner).push(report))
     }
 
     pub(crate) fn reports(&self) -> Vec<Report> {
@@ -119,29 +106,14 @@ impl Stage {
         std::fs::create_dir(folder.path().join("files"))?;
         let mut project = Project::default();
         project.connections.insert("peer".into(), connection(port)?);
-        project
-            .folders
-            .insert("files".into(), Folder { path: "files".into() });
+        project.folders.insert("files".into(), Folder { path: "files".into() });
         project.stores.insert("notes".into(), Store::default());
         let database = Database::open(&folder.path().join("bascule.db")).await?;
         let key = MasterKey::create(&folder.path().join("key"))?;
-        let secrets = Secrets::open(
-            database.clone(),
-            key,
-            folder.path().to_owned(),
-            Arc::new(|_| None),
-        )
-        .await?;
-        let parts = Parts {
-            project,
-            root: folder.path().to_owned(),
-            database,
-            secrets,
-        };
-        Ok(Self {
-            capabilities: Capabilities::open(parts).await?,
-            _folder: folder,
-        })
+        let secrets =
+            Secrets::open(database.clone(), key, folder.path().to_owned(), Arc::new(|_| None)).await?;
+        let parts = Parts { project, root: folder.path().to_owned(), database, secrets };
+        Ok(Self { capabilities: Capabilities::open(parts).await?, _folder: folder })
     }
 }
 
@@ -153,11 +125,7 @@ fn connection(port: u16) -> Result<Connection> {
         key: None,
         auth: Auth::None,
         tls: Tls::default(),
-        allow: Allow {
-            addresses: vec!["127.0.0.0/8".into()],
-            methods: Vec::new(),
-            paths: Vec::new(),
-        },
+        allow: Allow { addresses: vec!["127.0.0.0/8".into()], methods: Vec::new(), paths: Vec::new() },
         timeouts: Timeouts::default(),
         parallel: 1000,
         rate: None,
@@ -194,12 +162,7 @@ impl Peer {
                 }
             })
         };
-        Ok(Self {
-            port,
-            connections,
-            requests,
-            server,
-        })
+        Ok(Self { port, connections, requests, server })
     }
 
     /// Sockets accepted so far.
@@ -209,10 +172,7 @@ impl Peer {
 
     /// The heads of the requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -283,11 +243,7 @@ pub(crate) fn resolve(text: &str) -> Result<(Resolve, wit_parser::WorldId)> {
     let mut resolve = Resolve::new();
     resolve.push_path("../../wit")?;
     let package = resolve.push_source("test.wit", text)?;
-    let world = *resolve.packages[package]
-        .worlds
-        .values()
-        .next()
-        .context("the text has no world")?;
+    let world = *resolve.packages[package].worlds.values().next().context("the text has no world")?;
     Ok((resolve, world))
 }
 
@@ -318,10 +274,7 @@ fn finish(mut module: Vec<u8>, resolve: &Resolve, world: wit_parser::WorldId) ->
 #[cfg(target_os = "linux")]
 pub(crate) fn resident_mib() -> Result<i64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .context("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
     let kib: i64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
     Ok(kib / 1024)
 }

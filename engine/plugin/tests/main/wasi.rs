@@ -38,10 +38,7 @@ async fn a_guest_that_looks_around_finds_nothing() -> Result<()> {
 async fn handles_of_wasi_run_out_too() -> Result<()> {
     let host = host(Limits::default())?;
     let nosy = load(&host, "nosy")?;
-    let failure = call(&host, &nosy, "nosy.hoard", Value::Null)
-        .await
-        .err()
-        .context("it did not fail")?;
+    let failure = call(&host, &nosy, "nosy.hoard", Value::Null).await.err().context("it did not fail")?;
     assert_eq!(failure.code.as_deref(), Some("host:handles"), "{failure:?}");
     Ok(())
 }
@@ -55,13 +52,6 @@ async fn standard_output_and_error_go_to_the_log() -> Result<()> {
     host.call(&nosy, call).await?;
     let mut lines = heard.lines();
     lines.sort();
-    assert_eq!(
-        lines,
-        [
-            r"info: and \u{1b}[31mmore",
-            "info: to standard output",
-            "warn: to standard error"
-        ]
-    );
+    assert_eq!(lines, [r"info: and \u{1b}[31mmore", "info: to standard output", "warn: to standard error"]);
     Ok(())
 }

@@ -67,7 +67,14 @@ impl<'w> UndoList<'w> {
     }
 
     /// A step is remembered to have ended.
-    pub(crate) fn found(&self, context: &dyn Context, step: &'w Step, place: &Place, names: &Names, end: &End) {
+    pub(crate) fn found(
+        &self,
+        context: &dyn Context,
+        step: &'w Step,
+        place: &Place,
+        names: &Names,
+        end: &End,
+    ) {
         let remembered = context.recall(place);
         if remembered.was_begun() {
             self.begun(context, step, place, names);
@@ -220,8 +227,12 @@ impl<'w> Interpreter<'w> {
                 intent: Intent::First,
                 cancel: never.clone(),
             };
-            let StepEnd::Ended { outcome, key, ended_at, replayed, .. } = self.context.step(call).await? else {
-                return Ok(Err(Failure::new(Kind::Internal, "the undo was begun and nobody knows how it ended")));
+            let StepEnd::Ended { outcome, key, ended_at, replayed, .. } = self.context.step(call).await?
+            else {
+                return Ok(Err(Failure::new(
+                    Kind::Internal,
+                    "the undo was begun and nobody knows how it ended",
+                )));
             };
             let failure = match outcome {
                 // What is not there needs no undoing.
@@ -241,7 +252,9 @@ impl<'w> Interpreter<'w> {
                     next_at,
                 });
             }
-            let Some(due) = next_at else { return Ok(Err(failure)) };
+            let Some(due) = next_at else {
+                return Ok(Err(failure));
+            };
             id.attempt += 1;
             self.context.sleep_until(&task.place, id, due, &never).await?;
         }

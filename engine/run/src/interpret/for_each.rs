@@ -81,9 +81,8 @@ impl<'w> Interpreter<'w> {
         let mut running = FuturesUnordered::new();
         let mut put_aside = None;
         loop {
-            let may_begin = |begun: bool| {
-                put_aside.is_none() && (begun || (!stopped && !around.cancel.is_cancelled()))
-            };
+            let may_begin =
+                |begun: bool| put_aside.is_none() && (begun || (!stopped && !around.cancel.is_cancelled()));
             let next = waiting.peek().copied().filter(|(_, begun)| may_begin(*begun));
             if next.is_none() && running.is_empty() {
                 break;
@@ -131,8 +130,10 @@ impl<'w> Interpreter<'w> {
 fn list(each: &ForEach, place: &Place, names: &Names) -> Result<Vec<Item>, Failure> {
     let scope = names.scope();
     let source = each.items.source();
-    let value =
-        each.items.evaluate(&scope).map_err(|error| evaluation_failed(place, "for-each", Some(source), &error))?;
+    let value = each
+        .items
+        .evaluate(&scope)
+        .map_err(|error| evaluation_failed(place, "for-each", Some(source), &error))?;
     let Value::Array(values) = value else {
         let message = format!("`{place}`, for-each `{source}`: this is no list");
         return Err(Failure::new(Kind::InvalidInput, message).with_code("bascule:expression"));
@@ -191,7 +192,8 @@ fn whole(items: &[Item], ends: Vec<Option<End>>) -> End {
         .collect();
     // Items that were not begun because another one failed do not make the whole cancelled.
     if status == Status::Cancelled {
-        let others = ends.iter().filter(|item| !(item.end.status == Status::Cancelled && item.end.failure.is_none()));
+        let others =
+            ends.iter().filter(|item| !(item.end.status == Status::Cancelled && item.end.failure.is_none()));
         let of_others = others.fold(Status::Succeeded, |status, item| status.worse(item.end.status));
         if of_others != Status::Succeeded && of_others != Status::Recovered {
             status = of_others;
@@ -200,7 +202,9 @@ fn whole(items: &[Item], ends: Vec<Option<End>>) -> End {
     let failure = problem.map(|(key, first)| Failure {
         message: match bad {
             0 | 1 => format!("item `{key}`: {}", first.message),
-            several => format!("{several} of {} items, the first being `{key}`: {}", items.len(), first.message),
+            several => {
+                format!("{several} of {} items, the first being `{key}`: {}", items.len(), first.message)
+            }
         },
         ..first
     });

@@ -45,7 +45,9 @@ impl Names {
 
 fn bind(steps: &mut Map<String, Value>, step: &Step, end: &End) {
     steps.insert(step.id.clone(), step_value(step, end));
-    let Action::Block { steps: inner, .. } = &step.action else { return };
+    let Action::Block { steps: inner, .. } = &step.action else {
+        return;
+    };
     if step.for_each.is_some() {
         return;
     }

@@ -19,14 +19,22 @@ impl Interpreter<'_> {
         let mut grip = Grip::root();
         let mut around = Around { names: Names::new(scope), cancel, undo: None };
         let workflow = self.workflow;
-        let body = self.sequence(&workflow.steps, &Place::step, OnFailure::AsWritten, &mut around, &mut grip).await?;
+        let body = self
+            .sequence(&workflow.steps, &Place::step, OnFailure::AsWritten, &mut around, &mut grip)
+            .await?;
         // `finally` runs however the steps ended, and is not cancelled with them.
         let asked = std::mem::replace(&mut around.cancel, CancellationToken::new()).is_cancelled();
-        let last = self.sequence(&workflow.finally, &Place::finally, OnFailure::GoOn, &mut around, &mut grip).await?;
+        let last = self
+            .sequence(&workflow.finally, &Place::finally, OnFailure::GoOn, &mut around, &mut grip)
+            .await?;
         let mut steps = outcomes(&body, Place::step);
         steps.extend(outcomes(&last, Place::finally));
         let mut status = body.status;
-        if asked && status != Status::RollbackIncomplete && status != Status::Interrupted && !body_is_done(&body) {
+        if asked
+            && status != Status::RollbackIncomplete
+            && status != Status::Interrupted
+            && !body_is_done(&body)
+        {
             status = Status::Cancelled;
         }
         let mut failure = body.failure;

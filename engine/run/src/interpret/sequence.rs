@@ -25,7 +25,9 @@ pub(crate) struct Walk {
 impl Walk {
     /// Outputs by step id.
     pub(crate) fn output(&self) -> Value {
-        Value::Object(self.ends.iter().map(|(id, end)| (id.clone(), end.output.clone())).collect::<Map<_, _>>())
+        Value::Object(
+            self.ends.iter().map(|(id, end)| (id.clone(), end.output.clone())).collect::<Map<_, _>>(),
+        )
     }
 }
 
@@ -49,7 +51,8 @@ impl<'w> Interpreter<'w> {
         grip: &'s mut Grip,
     ) -> BoxFuture<'s, Result<Walk, Stop>> {
         async move {
-            let mut walk = Walk { status: Status::Succeeded, failure: None, ends: Vec::with_capacity(steps.len()) };
+            let mut walk =
+                Walk { status: Status::Succeeded, failure: None, ends: Vec::with_capacity(steps.len()) };
             let mut stopped = false;
             for step in steps {
                 let place = place_of(&step.id);

@@ -120,6 +120,7 @@ impl Grip {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -131,7 +132,8 @@ mod tests {
     fn one_that_waits_gives_its_slot_to_the_next() {
         let semaphore = Arc::new(Semaphore::new(1));
         let root = Arc::new(Slot::default());
-        let mut first = ready(Grip::on(Slot::of_item(Arc::clone(&semaphore), Arc::clone(&root)))).expect("free");
+        let mut first =
+            ready(Grip::on(Slot::of_item(Arc::clone(&semaphore), Arc::clone(&root)))).expect("free");
         assert!(ready(Grip::on(Slot::of_item(Arc::clone(&semaphore), Arc::clone(&root)))).is_none());
         first.loosen();
         let second = ready(Grip::on(Slot::of_item(Arc::clone(&semaphore), root))).expect("given back");

@@ -88,7 +88,8 @@ impl<'w> Interpreter<'w> {
         if let Some(list) = around.undo {
             list.begun(self.context, step, place, &around.names);
         }
-        let mut unit = Unit { step, place, around, grip, scope, looks: 0, effect: Effect::None, made: Value::Null };
+        let mut unit =
+            Unit { step, place, around, grip, scope, looks: 0, effect: Effect::None, made: Value::Null };
         let mut end = self.attempts_and_catch(call, &mut unit).await?;
         if let Some(failure) = &mut end.failure {
             failure.effect = more(failure.effect, unit.effect);
@@ -120,7 +121,9 @@ impl<'w> Interpreter<'w> {
             }
             (None, Some(output)) => Ok(match output.evaluate(&unit.scope) {
                 Ok(output) => End::fine(Status::Recovered, output),
-                Err(error) => End::bad(Status::Failed, evaluation_failed(unit.place, "catch.output", None, &error)),
+                Err(error) => {
+                    End::bad(Status::Failed, evaluation_failed(unit.place, "catch.output", None, &error))
+                }
             }),
             (None, None) => Ok(End::fine(Status::Recovered, Value::Null)),
         }
@@ -169,7 +172,10 @@ impl<'w> Interpreter<'w> {
                         Polled::Again(due) => {
                             id = AttemptId { look: id.look + 1, attempt: 1, ..id };
                             if self.rest(id, due, unit).await? == Slept::Cancelled {
-                                return Ok(Tried::Cancelled(Failure::new(Kind::Cancelled, "cancelled while polling")));
+                                return Ok(Tried::Cancelled(Failure::new(
+                                    Kind::Cancelled,
+                                    "cancelled while polling",
+                                )));
                             }
                             continue;
                         }
@@ -181,7 +187,10 @@ impl<'w> Interpreter<'w> {
                 }
                 Outcome::Failed(failure) => {
                     unit.effect = more(unit.effect, failure.effect);
-                    if unit.step.never_repeat && failure.effect == Effect::Unknown && self.confirmed(unit).await? {
+                    if unit.step.never_repeat
+                        && failure.effect == Effect::Unknown
+                        && self.confirmed(unit).await?
+                    {
                         return Ok(Tried::Done(Value::Null));
                     }
                     failure
@@ -200,10 +209,13 @@ impl<'w> Interpreter<'w> {
             if failure.kind == Kind::Cancelled && unit.around.cancel.is_cancelled() {
                 return Ok(Tried::Cancelled(failure));
             }
-            let Some(due) = next else { return Ok(Tried::Failed(failure)) };
+            let Some(due) = next else {
+                return Ok(Tried::Failed(failure));
+            };
             id.attempt += 1;
             if self.rest(id, due, unit).await? == Slept::Cancelled {
-                let message = format!("cancelled while waiting for another attempt; the last one: {}", failure.message);
+                let message =
+                    format!("cancelled while waiting for another attempt; the last one: {}", failure.message);
                 return Ok(Tried::Cancelled(Failure { kind: Kind::Cancelled, message, ..failure }));
             }
         }
@@ -272,7 +284,12 @@ impl<'w> Interpreter<'w> {
     }
 
     /// Waits without a slot.
-    pub(crate) async fn rest(&self, id: AttemptId, due: Timestamp, unit: &mut Unit<'w, '_>) -> Result<Slept, Stop> {
+    pub(crate) async fn rest(
+        &self,
+        id: AttemptId,
+        due: Timestamp,
+        unit: &mut Unit<'w, '_>,
+    ) -> Result<Slept, Stop> {
         unit.grip.loosen();
         let slept = self.context.sleep_until(unit.place, id, due, &unit.around.cancel).await?;
         unit.grip.tighten().await;
@@ -310,7 +327,13 @@ fn more(one: Effect, other: Effect) -> Effect {
 }
 
 /// When the next attempt is due, if there is to be one.
-fn next_attempt(step: &Step, failure: &Failure, key: &str, id: AttemptId, ended_at: Timestamp) -> Option<Timestamp> {
+fn next_attempt(
+    step: &Step,
+    failure: &Failure,
+    key: &str,
+    id: AttemptId,
+    ended_at: Timestamp,
+) -> Option<Timestamp> {
     let retry = step.retry.as_ref()?;
     let wanted = id.attempt < retry.attempts && retry.on.iter().any(|on: &Selector| on.matches(failure));
     let allowed = !step.never_repeat || failure.effect == Effect::None;
@@ -335,7 +358,8 @@ fn polled(poll: &Poll, output: &Value, since: Timestamp, ended_at: Timestamp, un
             if due <= later(since, poll.within) {
                 return Polled::Again(due);
             }
-            let message = format!("`{}` did not become true within {}", poll.until.source(), told(poll.within));
+            let message =
+                format!("`{}` did not become true within {}", poll.until.source(), told(poll.within));
             Polled::Over(Failure::new(Kind::Timeout, message).with_effect(Effect::Applied))
         }
         Err(error) => {

@@ -51,7 +51,9 @@ impl<'w> Interpreter<'w> {
         output: &Value,
         unit: &mut Unit<'w, '_>,
     ) -> Result<Result<(), Failure>, Stop> {
-        let Some(verify) = &unit.step.verify else { return Ok(Ok(())) };
+        let Some(verify) = &unit.step.verify else {
+            return Ok(Ok(()));
+        };
         let seen = self.look(Look::after_call(verify), output, unit).await?;
         let name = format!("`{}/{}`", verify.call.plugin, verify.call.function);
         let within = told(verify.within);
@@ -66,7 +68,10 @@ impl<'w> Interpreter<'w> {
                 json!({ "assert": assert }),
             )),
             Seen::False(Some(last)) => Err(verification(
-                format!("it was accepted, but could not be confirmed by {name} within {within}: {}", last.message),
+                format!(
+                    "it was accepted, but could not be confirmed by {name} within {within}: {}",
+                    last.message
+                ),
                 json!({ "assert": assert, "last": last }),
             )),
             Seen::Undecided(Some(failure)) => Err(failure.with_effect(Effect::Applied)),
@@ -78,14 +83,21 @@ impl<'w> Interpreter<'w> {
 
     /// Whether a second look shows that a call was done although it failed with unknown effect.
     pub(crate) async fn confirmed(&self, unit: &mut Unit<'w, '_>) -> Result<bool, Stop> {
-        let Some(verify) = &unit.step.verify else { return Ok(false) };
+        let Some(verify) = &unit.step.verify else {
+            return Ok(false);
+        };
         if unit.around.cancel.is_cancelled() {
             return Ok(false);
         }
         Ok(matches!(self.look(Look::after_call(verify), &Value::Null, unit).await?, Seen::True))
     }
 
-    pub(crate) async fn look(&self, look: Look<'w>, output: &Value, unit: &mut Unit<'w, '_>) -> Result<Seen, Stop> {
+    pub(crate) async fn look(
+        &self,
+        look: Look<'w>,
+        output: &Value,
+        unit: &mut Unit<'w, '_>,
+    ) -> Result<Seen, Stop> {
         let Look { verify, role, first } = look;
         let mut number = first.unwrap_or(unit.looks);
         let mut scope = unit.scope.clone();
@@ -135,7 +147,9 @@ impl<'w> Interpreter<'w> {
                         }
                     }
                 }
-                Outcome::Failed(failure) if is_final(failure.kind) => return Ok(Seen::Undecided(Some(failure))),
+                Outcome::Failed(failure) if is_final(failure.kind) => {
+                    return Ok(Seen::Undecided(Some(failure)));
+                }
                 Outcome::Failed(failure) => Some(failure),
             };
             let asked = last.as_ref().and_then(|failure| failure.retry_after).map(Duration::from_millis);

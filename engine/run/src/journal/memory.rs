@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::journal::{
-    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Revision, RunHeader, RunId, Timed,
+    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Revision, RunHeader,
+    RunId, Timed,
 };
 use crate::status::Status;
 
@@ -90,7 +91,13 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn claim(&self, id: RunId, owner: &str, now: Timestamp, until: Timestamp) -> Result<Claim, JournalError> {
+    async fn claim(
+        &self,
+        id: RunId,
+        owner: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claim, JournalError> {
         let mut state = self.state();
         let key = state.run(id)?.header.concurrency_key.clone();
         let busy = key.filter(|key| {
@@ -180,7 +187,8 @@ impl Journal for MemoryJournal {
                 run.header.problem = None;
                 run.header.attempt += 1;
                 run.crashes = 0;
-                let digest = text.as_ref().map(|(digest, _)| digest.clone()).filter(|new| *new != run.header.digest);
+                let digest =
+                    text.as_ref().map(|(digest, _)| digest.clone()).filter(|new| *new != run.header.digest);
                 if let Some(digest) = &digest {
                     run.header.digest.clone_from(digest);
                 }
@@ -205,7 +213,8 @@ impl Journal for MemoryJournal {
 
     async fn find(&self, prefix: &str) -> Result<RunHeader, JournalError> {
         let state = self.state();
-        let found: Vec<&Run> = state.runs.values().filter(|run| run.header.id.to_string().starts_with(prefix)).collect();
+        let found: Vec<&Run> =
+            state.runs.values().filter(|run| run.header.id.to_string().starts_with(prefix)).collect();
         match found.as_slice() {
             [] => Err(JournalError::NoSuchRun(prefix.to_owned())),
             [run] => Ok(run.header.clone()),
@@ -238,7 +247,13 @@ impl Journal for MemoryJournal {
         Ok(self.state().once.get(&key).cloned())
     }
 
-    async fn deliver(&self, run: RunId, _at: Timestamp, name: &str, value: Value) -> Result<(), JournalError> {
+    async fn deliver(
+        &self,
+        run: RunId,
+        _at: Timestamp,
+        name: &str,
+        value: Value,
+    ) -> Result<(), JournalError> {
         self.state().run(run)?.events.push((name.to_owned(), value));
         Ok(())
     }

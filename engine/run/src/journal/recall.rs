@@ -86,7 +86,9 @@ impl PlaceMemory {
     #[must_use]
     pub fn key(&self, role: Role, look: u32) -> Option<&str> {
         let attempted = self.attempts.iter().find(|(id, _)| id.role == role && id.look == look);
-        attempted.map(|(_, attempt)| attempt.key.as_str()).or_else(|| self.keys.get(&(role, look)).map(String::as_str))
+        attempted
+            .map(|(_, attempt)| attempt.key.as_str())
+            .or_else(|| self.keys.get(&(role, look)).map(String::as_str))
     }
 
     /// What the last successful call of the step gave.
@@ -201,7 +203,8 @@ impl Memory {
             }
         }
         let places = &self.places;
-        let still: Vec<Place> = places.iter().filter(|(_, memory)| memory.says_something()).map(|(p, _)| p.clone()).collect();
+        let still: Vec<Place> =
+            places.iter().filter(|(_, memory)| memory.says_something()).map(|(p, _)| p.clone()).collect();
         self.touched.clear();
         for place in still {
             self.at_place(&place);

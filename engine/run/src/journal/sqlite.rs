@@ -1,5 +1,8 @@
 //! The journal in the project's database. The SQL is such that PostgreSQL runs it too; only `Database` is SQLite's.
 
+mod rows;
+mod schema;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,84 +10,15 @@ use bascule_database::{Database, DatabaseError};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use crate::journal::{
-    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, MAX_ENTRY_BYTES, NewRun, OnceDone, Revision,
-    RunHeader, RunId, Timed,
+    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Revision, RunHeader,
+    RunId, Timed,
 };
 use crate::place::Place;
-use crate::status::Status;
-
-/// Instants are microseconds since 1970 (BIGINT), JSON is TEXT.
-const STEPS: &[&str] = &["
-    CREATE TABLE workflow_text (
-        digest TEXT PRIMARY KEY,
-        text   TEXT NOT NULL
-    );
-    CREATE TABLE run (
-        id              TEXT PRIMARY KEY,
-        workflow        TEXT NOT NULL,
-        digest          TEXT NOT NULL REFERENCES workflow_text (digest),
-        status          TEXT NOT NULL,
-        attempt         BIGINT NOT NULL,
-        concurrency_key TEXT,
-        started_at      BIGINT NOT NULL,
-        ended_at        BIGINT,
-        problem         TEXT,
-        owner           TEXT,
-        lease_until     BIGINT,
-        epoch           BIGINT NOT NULL,
-        crashes         BIGINT NOT NULL,
-        next_entry      BIGINT NOT NULL,
-        next_line       BIGINT NOT NULL
-    );
-    CREATE INDEX run_by_workflow ON run (workflow, id);
-    CREATE INDEX run_open ON run (id) WHERE status IN ('queued', 'running');
-    CREATE UNIQUE INDEX run_one_per_key ON run (concurrency_key)
-        WHERE status = 'running' AND concurrency_key IS NOT NULL;
-    CREATE TABLE journal_value (
-        sha256 TEXT PRIMARY KEY,
-        body   TEXT NOT NULL
-    );
-    CREATE TABLE journal_entry (
-        run_id TEXT NOT NULL REFERENCES run (id),
-        number BIGINT NOT NULL,
-        at     BIGINT NOT NULL,
-        kind   TEXT NOT NULL,
-        place  TEXT,
-        body   TEXT,
-        value  TEXT REFERENCES journal_value (sha256),
-        PRIMARY KEY (run_id, number)
-    );
-    CREATE TABLE run_line (
-        run_id  TEXT NOT NULL REFERENCES run (id),
-        number  BIGINT NOT NULL,
-        at      BIGINT NOT NULL,
-        place   TEXT NOT NULL,
-        level   TEXT NOT NULL,
-        message TEXT NOT NULL,
-        PRIMARY KEY (run_id, number)
-    );
-    CREATE TABLE run_event (
-        run_id TEXT NOT NULL REFERENCES run (id),
-        name   TEXT NOT NULL,
-        number BIGINT NOT NULL,
-        at     BIGINT NOT NULL,
-        body   TEXT NOT NULL,
-        PRIMARY KEY (run_id, name, number)
-    );
-    CREATE TABLE once_key (
-        workflow TEXT NOT NULL,
-        step     TEXT NOT NULL,
-        key      TEXT NOT NULL,
-        run_id   TEXT NOT NULL REFERENCES run (id),
-        at       BIGINT NOT NULL,
-        PRIMARY KEY (workflow, step, key)
-    );
-"];
+use rows::{EntryRow, HEADER, RunEffect, header, instant, read_failed, run_id, store};
+use schema::STEPS;
 
 /// Keeps runs in the project's database.
 #[derive(Clone, Debug)]
@@ -128,104 +62,6 @@ impl SqliteJournal {
     }
 }
 
-const HEADER: &str = "id, workflow, digest, status, attempt, concurrency_key, started_at, ended_at, problem";
-
-/// An entry as the table holds it.
-struct EntryRow {
-    at: i64,
-    kind: &'static str,
-    place: Option<String>,
-    body: Option<String>,
-    /// sha256 and text of a body that is kept apart.
-    apart: Option<(String, String)>,
-    once: Option<(String, String)>,
-    effect: RunEffect,
-}
-
-/// What an entry changes in the run's own row.
-enum RunEffect {
-    None,
-    GetsOn,
-    Ends { status: Status, problem: Option<String> },
-}
-
-impl EntryRow {
-    fn of(timed: &Timed) -> Result<Self, JournalError> {
-        let text = serde_json::to_string(&timed.entry).map_err(|error| JournalError::Store(Box::new(error)))?;
-        let (body, apart) = if text.len() > MAX_ENTRY_BYTES {
-            (None, Some((hex::encode(Sha256::digest(&text)), text)))
-        } else {
-            (Some(text), None)
-        };
-        let mut once = None;
-        let effect = match &timed.entry {
-            Entry::AttemptEnded { .. } => RunEffect::GetsOn,
-            Entry::RunEnded { status, failure, .. } => {
-                RunEffect::Ends { status: *status, problem: failure.as_ref().map(|failure| failure.message.clone()) }
-            }
-            Entry::PlaceEnded { place, once: Some(key), .. } => {
-                once = Some((place.id().to_owned(), key.clone()));
-                RunEffect::None
-            }
-            _ => RunEffect::None,
-        };
-        let place = timed.entry.place().map(ToString::to_string);
-        Ok(Self { at: timed.at.as_microsecond(), kind: timed.entry.kind(), place, body, apart, once, effect })
-    }
-
-    async fn insert(&self, tx: &mut SqliteConnection, run: &str, number: i64) -> Result<(), DatabaseError> {
-        if let Some((sha256, text)) = &self.apart {
-            sqlx::query("INSERT INTO journal_value (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
-                .bind(sha256)
-                .bind(text)
-                .execute(&mut *tx)
-                .await?;
-        }
-        sqlx::query(
-            "INSERT INTO journal_entry (run_id, number, at, kind, place, body, value)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(run)
-        .bind(number)
-        .bind(self.at)
-        .bind(self.kind)
-        .bind(&self.place)
-        .bind(&self.body)
-        .bind(self.apart.as_ref().map(|(sha256, _)| sha256))
-        .execute(&mut *tx)
-        .await?;
-        if let Some((step, key)) = &self.once {
-            sqlx::query(
-                "INSERT INTO once_key (workflow, step, key, run_id, at)
-                 SELECT workflow, $2, $3, id, $4 FROM run WHERE id = $1
-                 ON CONFLICT (workflow, step, key) DO NOTHING",
-            )
-            .bind(run)
-            .bind(step)
-            .bind(key)
-            .bind(self.at)
-            .execute(&mut *tx)
-            .await?;
-        }
-        match &self.effect {
-            RunEffect::Ends { status, problem } => {
-                sqlx::query(
-                    "UPDATE run SET status = $2, ended_at = $3, problem = $4, owner = NULL, lease_until = NULL
-                     WHERE id = $1",
-                )
-                .bind(run)
-                .bind(status.name())
-                .bind(self.at)
-                .bind(problem)
-                .execute(tx)
-                .await?;
-            }
-            RunEffect::GetsOn | RunEffect::None => {}
-        }
-        Ok(())
-    }
-}
-
 async fn insert_text(tx: &mut SqliteConnection, digest: &str, text: &str) -> Result<(), DatabaseError> {
     sqlx::query("INSERT INTO workflow_text (digest, text) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING")
         .bind(digest)
@@ -265,7 +101,13 @@ impl Journal for SqliteJournal {
             .map_err(store)
     }
 
-    async fn claim(&self, run: RunId, owner: &str, now: Timestamp, until: Timestamp) -> Result<Claim, JournalError> {
+    async fn claim(
+        &self,
+        run: RunId,
+        owner: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claim, JournalError> {
         let id = run.to_string();
         let owner = owner.to_owned();
         let (at, lease) = (now.as_microsecond(), until.as_microsecond());
@@ -292,7 +134,9 @@ impl Journal for SqliteJournal {
             })
             .await;
         match claimed {
-            Ok(Some((epoch, crashes))) => Ok(Claim { run, epoch, crashes: u32::try_from(crashes).unwrap_or(u32::MAX) }),
+            Ok(Some((epoch, crashes))) => {
+                Ok(Claim { run, epoch, crashes: u32::try_from(crashes).unwrap_or(u32::MAX) })
+            }
             Ok(None) => Err(self.why_not_claimed(run).await?),
             Err(error) if error.is_constraint() => {
                 let key = self.header(run).await?.concurrency_key.unwrap_or_default();
@@ -336,7 +180,9 @@ impl Journal for SqliteJournal {
                     .bind(i64::from(gets_on))
                     .fetch_optional(&mut *tx)
                     .await?;
-                    let Some((first, first_line)) = next else { return Ok(false) };
+                    let Some((first, first_line)) = next else {
+                        return Ok(false);
+                    };
                     for (row, number) in rows.iter().zip(first..) {
                         row.insert(&mut *tx, &run, number).await?;
                     }
@@ -443,11 +289,12 @@ impl Journal for SqliteJournal {
     }
 
     async fn lines(&self, run: RunId) -> Result<Vec<LogLine>, JournalError> {
-        let rows = sqlx::query("SELECT at, place, level, message FROM run_line WHERE run_id = $1 ORDER BY number")
-            .bind(run.to_string())
-            .fetch_all(self.database.readers())
-            .await
-            .map_err(read_failed)?;
+        let rows =
+            sqlx::query("SELECT at, place, level, message FROM run_line WHERE run_id = $1 ORDER BY number")
+                .bind(run.to_string())
+                .fetch_all(self.database.readers())
+                .await
+                .map_err(read_failed)?;
         rows.iter()
             .map(|row| {
                 Ok(LogLine {
@@ -472,7 +319,8 @@ impl Journal for SqliteJournal {
             [] => Err(JournalError::NoSuchRun(prefix.to_owned())),
             [row] => header(row),
             several => {
-                let candidates = several.iter().map(|row| Ok(header(row)?.id)).collect::<Result<_, JournalError>>()?;
+                let candidates =
+                    several.iter().map(|row| Ok(header(row)?.id)).collect::<Result<_, JournalError>>()?;
                 Err(JournalError::Ambiguous { prefix: prefix.to_owned(), candidates })
             }
         }
@@ -509,13 +357,14 @@ impl Journal for SqliteJournal {
     }
 
     async fn once(&self, workflow: &str, step: &str, key: &str) -> Result<Option<OnceDone>, JournalError> {
-        let row = sqlx::query("SELECT run_id, at FROM once_key WHERE workflow = $1 AND step = $2 AND key = $3")
-            .bind(workflow)
-            .bind(step)
-            .bind(key)
-            .fetch_optional(self.database.readers())
-            .await
-            .map_err(read_failed)?;
+        let row =
+            sqlx::query("SELECT run_id, at FROM once_key WHERE workflow = $1 AND step = $2 AND key = $3")
+                .bind(workflow)
+                .bind(step)
+                .bind(key)
+                .fetch_optional(self.database.readers())
+                .await
+                .map_err(read_failed)?;
         row.map(|row| Ok(OnceDone { run: run_id(&row, "run_id")?, at: instant(&row, "at")? })).transpose()
     }
 
@@ -553,7 +402,8 @@ impl Journal for SqliteJournal {
                 .await
                 .map_err(read_failed)?;
         let value = |body: String| {
-            serde_json::from_str(&body).map_err(|error| JournalError::Unreadable { run, reason: error.to_string() })
+            serde_json::from_str(&body)
+                .map_err(|error| JournalError::Unreadable { run, reason: error.to_string() })
         };
         bodies.into_iter().map(value).collect()
     }
@@ -587,49 +437,14 @@ impl SqliteJournal {
         if !status.is_open() {
             return Ok(JournalError::HasEnded { run, status });
         }
-        let row = sqlx::query("SELECT coalesce(owner, '') AS owner, coalesce(lease_until, 0) AS until FROM run WHERE id = $1")
-            .bind(run.to_string())
-            .fetch_one(self.database.readers())
-            .await
-            .map_err(read_failed)?;
+        let row = sqlx::query(
+            "SELECT coalesce(owner, '') AS owner, coalesce(lease_until, 0) AS until FROM run WHERE id = $1",
+        )
+        .bind(run.to_string())
+        .fetch_one(self.database.readers())
+        .await
+        .map_err(read_failed)?;
         let owner = row.try_get("owner").map_err(read_failed)?;
         Ok(JournalError::Held { run, owner, until: instant(&row, "until")? })
     }
-}
-
-fn header(row: &SqliteRow) -> Result<RunHeader, JournalError> {
-    let id = run_id(row, "id")?;
-    let status: &str = row.try_get("status").map_err(read_failed)?;
-    let attempt: i64 = row.try_get("attempt").map_err(read_failed)?;
-    let ended: Option<i64> = row.try_get("ended_at").map_err(read_failed)?;
-    Ok(RunHeader {
-        id,
-        workflow: row.try_get("workflow").map_err(read_failed)?,
-        digest: row.try_get("digest").map_err(read_failed)?,
-        status: Status::from_name(status)
-            .ok_or_else(|| JournalError::Unreadable { run: id, reason: format!("unknown status `{status}`") })?,
-        attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
-        concurrency_key: row.try_get("concurrency_key").map_err(read_failed)?,
-        started_at: instant(row, "started_at")?,
-        ended_at: ended.map(|_| instant(row, "ended_at")).transpose()?,
-        problem: row.try_get("problem").map_err(read_failed)?,
-    })
-}
-
-fn run_id(row: &SqliteRow, column: &str) -> Result<RunId, JournalError> {
-    let text: &str = row.try_get(column).map_err(read_failed)?;
-    text.parse().map_err(|error| JournalError::Store(Box::new(error)))
-}
-
-fn instant(row: &SqliteRow, column: &str) -> Result<Timestamp, JournalError> {
-    let microseconds: i64 = row.try_get(column).map_err(read_failed)?;
-    Timestamp::from_microsecond(microseconds).map_err(|error| JournalError::Store(Box::new(error)))
-}
-
-fn read_failed(error: sqlx::Error) -> JournalError {
-    JournalError::Store(Box::new(error))
-}
-
-fn store(error: DatabaseError) -> JournalError {
-    JournalError::Store(Box::new(error))
 }

@@ -75,7 +75,13 @@ impl Journal for FaultyJournal {
         self.inner.create(run).await
     }
 
-    async fn claim(&self, run: RunId, owner: &str, now: Timestamp, until: Timestamp) -> Result<Claim, JournalError> {
+    async fn claim(
+        &self,
+        run: RunId,
+        owner: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claim, JournalError> {
         self.fault.point().await;
         let claim = self.inner.claim(run, owner, now, until).await;
         self.fault.point().await;

@@ -1,8 +1,9 @@
 //! Short ways to write a workflow down, and a world that answers its calls.
 
 pub(crate) mod fault;
-pub(crate) mod write;
 mod world;
+pub(crate) mod worlds;
+pub(crate) mod write;
 
 use std::sync::Arc;
 

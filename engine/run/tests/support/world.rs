@@ -24,7 +24,8 @@ pub(crate) struct Call {
     pub(crate) at: Duration,
 }
 
-type Answer = Box<dyn for<'w> Fn(&'w World, Call, Invocation) -> BoxFuture<'w, Result<Value, Failure>> + Send + Sync>;
+type Answer =
+    Box<dyn for<'w> Fn(&'w World, Call, Invocation) -> BoxFuture<'w, Result<Value, Failure>> + Send + Sync>;
 
 pub(crate) struct World {
     answer: Answer,
@@ -37,7 +38,9 @@ pub(crate) struct World {
 
 impl World {
     /// Answers at once by what the call is.
-    pub(crate) fn answering(answer: impl Fn(&Self, &Call) -> Result<Value, Failure> + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(
+        answer: impl Fn(&Self, &Call) -> Result<Value, Failure> + Send + Sync + 'static,
+    ) -> Self {
         let answer = std::sync::Arc::new(answer);
         Self::new(Box::new(move |world, call, _invocation| {
             let answer = std::sync::Arc::clone(&answer);

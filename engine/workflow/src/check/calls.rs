@@ -28,10 +28,7 @@ pub(super) enum Caller {
 impl<'a> Checker<'a> {
     /// `uses:` and `with:` of a step, or of what belongs to it.
     pub(super) fn call(&mut self, fields: &Fields<'_>, caller: Caller, scope: &Scope<'a>) -> Checked<'a> {
-        let nothing = Checked {
-            call: None,
-            result: Shape::Unknown,
-        };
+        let nothing = Checked { call: None, result: Shape::Unknown };
         let with = fields.get("with").filter(|node| !node.is_null());
         let Some(uses) = self.required(fields, "uses", "for example `isapi/faces.modify`") else {
             if let Some(with) = with {
@@ -48,32 +45,18 @@ impl<'a> Checker<'a> {
         };
         let result = function.result.as_ref().map_or(Shape::Unknown, Shape::Wit);
         let with = self.arguments(with, uses.span, &name, function, scope);
-        Checked {
-            call: with.map(|with| Call {
-                plugin,
-                function: name,
-                with,
-            }),
-            result,
-        }
+        Checked { call: with.map(|with| Call { plugin, function: name, with }), result }
     }
 
     /// `isapi/faces.modify` -> plugin, function and its types.
     fn function(&mut self, uses: &Node, caller: Caller) -> Option<(String, String, &'a Function)> {
         let text = self.text_of(uses, "uses")?;
         let malformed = |help: String| {
-            Problem::error(
-                codes::BAD_USES,
-                uses.span,
-                format!("`{text}` does not name a function"),
-            )
-            .help(help)
+            Problem::error(codes::BAD_USES, uses.span, format!("`{text}` does not name a function"))
+                .help(help)
         };
         let Some((plugin_name, name)) = text.split_once('/') else {
-            let plugin = self
-                .plugins
-                .keys()
-                .find(|plugin| text.starts_with(plugin.as_str()));
+            let plugin = self.plugins.keys().find(|plugin| text.starts_with(plugin.as_str()));
             let rest = plugin
                 .and_then(|plugin| text.strip_prefix(plugin.as_str()))
                 .map(|rest| rest.trim_start_matches(['.', ':', '-']));
@@ -88,23 +71,17 @@ impl<'a> Checker<'a> {
         let name_span = uses.locate(self.text, plugin_name.len() + 1, text.len());
         let Some(plugin) = self.plugins.get(plugin_name) else {
             let problem = if plugin_name == "workflow" {
-                Problem::error(
-                    codes::UNKNOWN_PLUGIN,
-                    plugin_span,
-                    "a workflow cannot call another one yet",
-                )
-                .help("write its steps out, or let `triggers: - workflow:` start the other one afterwards")
+                Problem::error(codes::UNKNOWN_PLUGIN, plugin_span, "a workflow cannot call another one yet")
+                    .help(
+                        "write its steps out, or let `triggers: - workflow:` start the other one afterwards",
+                    )
             } else {
                 let names = self.plugins.keys().map(String::as_str);
-                Problem::error(
-                    codes::UNKNOWN_PLUGIN,
-                    plugin_span,
-                    format!("unknown plugin `{plugin_name}`"),
-                )
-                .help(
-                    Self::candidates(plugin_name, names)
-                        .unwrap_or_else(|| "declare it in `bascule.yaml` under `plugins:`".to_owned()),
-                )
+                Problem::error(codes::UNKNOWN_PLUGIN, plugin_span, format!("unknown plugin `{plugin_name}`"))
+                    .help(
+                        Self::candidates(plugin_name, names)
+                            .unwrap_or_else(|| "declare it in `bascule.yaml` under `plugins:`".to_owned()),
+                    )
             };
             self.problems.report(problem);
             return None;
@@ -113,10 +90,7 @@ impl<'a> Checker<'a> {
             let found = one_of(name, plugin.functions.keys().map(String::as_str));
             let (_, last) = name.rsplit_once(['.', '/']).unwrap_or(("", name));
             let elsewhere = plugin.functions.keys().find(|known| {
-                known
-                    .rsplit_once('.')
-                    .is_some_and(|(_, function)| function == last)
-                    && !last.is_empty()
+                known.rsplit_once('.').is_some_and(|(_, function)| function == last) && !last.is_empty()
             });
             let names = plugin.functions.keys().map(String::as_str);
             let help = match (found, elsewhere) {
@@ -127,8 +101,7 @@ impl<'a> Checker<'a> {
                 _ => Self::candidates(name, names).unwrap_or_default(),
             };
             let message = format!("plugin `{plugin_name}` has no function `{name}`");
-            self.problems
-                .report(Problem::error(codes::UNKNOWN_FUNCTION, name_span, message).help(help));
+            self.problems.report(Problem::error(codes::UNKNOWN_FUNCTION, name_span, message).help(help));
             return None;
         };
         if function.is_event_source() && caller == Caller::Step {
@@ -152,8 +125,7 @@ impl<'a> Checker<'a> {
                 format!("event sources of `{plugin_name}`: {}", suggest::listing(&sources))
             };
             let message = format!("`{text}` is not an event source");
-            self.problems
-                .report(Problem::error(codes::NOT_AN_EVENT_SOURCE, uses.span, message).help(help));
+            self.problems.report(Problem::error(codes::NOT_AN_EVENT_SOURCE, uses.span, message).help(help));
         }
         Some((plugin_name.to_owned(), name.to_owned(), function))
     }
@@ -176,11 +148,8 @@ impl<'a> Checker<'a> {
             }
             Some(node) => self.entries(node, "`with`")?,
         };
-        let params: Vec<_> = function
-            .params
-            .iter()
-            .filter(|param| param.ty != Type::Capability(Capability::Sink))
-            .collect();
+        let params: Vec<_> =
+            function.params.iter().filter(|param| param.ty != Type::Capability(Capability::Sink)).collect();
         let names = || params.iter().map(|param| param.name.as_str());
         let mut values = Map::new();
         let mut complete = true;
@@ -216,16 +185,11 @@ impl<'a> Checker<'a> {
             let message = format!("`{function_name}` needs the parameter `{}`", param.name);
             let help = match &param.ty {
                 Type::Capability(capability) => {
-                    format!(
-                        "add `{}: NAME` under `with:`, the name of a {}",
-                        param.name,
-                        capability.name()
-                    )
+                    format!("add `{}: NAME` under `with:`, the name of a {}", param.name, capability.name())
                 }
                 ty => format!("add `{}: ..` under `with:`, {}", param.name, type_name(ty)),
             };
-            self.problems
-                .report(Problem::error(codes::MISSING_PARAMETER, uses, message).help(help));
+            self.problems.report(Problem::error(codes::MISSING_PARAMETER, uses, message).help(help));
         }
         if !complete {
             return None;
@@ -244,7 +208,6 @@ impl<'a> Checker<'a> {
         } else {
             suggest::help(written, names, "its parameters are")
         };
-        self.problems
-            .report(Problem::error(codes::UNKNOWN_PARAMETER, entry.key.span, message).help_if(help));
+        self.problems.report(Problem::error(codes::UNKNOWN_PARAMETER, entry.key.span, message).help_if(help));
     }
 }

@@ -21,16 +21,14 @@ impl<'a> Checker<'a> {
         }
         let Some(entries) = node.as_map() else {
             let message = format!("{path}: expected the name of a {kind}, got {}", node.describe());
-            self.problems
-                .report(Problem::error(codes::WRONG_TYPE, node.span, message));
+            self.problems.report(Problem::error(codes::WRONG_TYPE, node.span, message));
             return;
         };
         let Some(named) = entries.iter().find(|entry| entry.key.text == kind) else {
             let message = format!("{path}: `{kind}` is missing: which one is handed over?");
             let span = entries.first().map_or(node.span, |entry| entry.key.span);
             let help = format!("write `{{ {kind}: NAME, .. }}` with a name of `bascule.yaml`");
-            self.problems
-                .report(Problem::error(codes::CAPABILITY_NAME, span, message).help(help));
+            self.problems.report(Problem::error(codes::CAPABILITY_NAME, span, message).help(help));
             for entry in entries {
                 self.template(&entry.value, scope);
             }
@@ -41,12 +39,9 @@ impl<'a> Checker<'a> {
             self.template(&entry.value, scope);
         }
         let Some(text) = named.value.as_str() else {
-            let message = format!(
-                "{path}.{kind}: expected the name of a {kind}, got {}",
-                named.value.describe()
-            );
-            self.problems
-                .report(Problem::error(codes::WRONG_TYPE, named.value.span, message));
+            let message =
+                format!("{path}.{kind}: expected the name of a {kind}, got {}", named.value.describe());
+            self.problems.report(Problem::error(codes::WRONG_TYPE, named.value.span, message));
             return;
         };
         if let Some(name) = self.capability_name(&named.value, text, capability, path) {
@@ -71,15 +66,10 @@ impl<'a> Checker<'a> {
                 }
                 _ => "write the name out: what a step can reach stands in the workflow's text",
             };
-            self.problems
-                .report(Problem::error(codes::CAPABILITY_NAME, node.span, message).help(help));
+            self.problems.report(Problem::error(codes::CAPABILITY_NAME, node.span, message).help(help));
             return None;
         }
-        if let Some(name) = self
-            .names
-            .get(capability.name())
-            .and_then(|names| names.get(text))
-        {
+        if let Some(name) = self.names.get(capability.name()).and_then(|names| names.get(text)) {
             return Some(name.clone());
         }
         let known = match self.project_names(capability) {
@@ -106,17 +96,10 @@ impl<'a> Checker<'a> {
         span: Span,
     ) -> Problem {
         let kind = capability.name();
-        let elsewhere = LENT
-            .into_iter()
-            .filter(|other| *other != capability)
-            .find(|other| {
-                self.project_names(*other)
-                    .is_some_and(|names| names.contains(&name))
-                    || self
-                        .names
-                        .get(other.name())
-                        .is_some_and(|names| names.contains_key(name))
-            });
+        let elsewhere = LENT.into_iter().filter(|other| *other != capability).find(|other| {
+            self.project_names(*other).is_some_and(|names| names.contains(&name))
+                || self.names.get(other.name()).is_some_and(|names| names.contains_key(name))
+        });
         let help = match (elsewhere, suggest::nearest(name, known.iter().copied())) {
             (Some(other), _) => format!("`{name}` is a {}, a {kind} is needed here", other.name()),
             (None, Some(near)) => format!("did you mean `{near}`?"),
@@ -128,12 +111,7 @@ impl<'a> Checker<'a> {
                 )
             }
         };
-        Problem::error(
-            codes::UNKNOWN_CAPABILITY,
-            span,
-            format!("no {kind} is called `{name}`"),
-        )
-        .help(help)
+        Problem::error(codes::UNKNOWN_CAPABILITY, span, format!("no {kind} is called `{name}`")).help(help)
     }
 
     /// `params:` of a connection: each supplied, and no others.
@@ -179,14 +157,11 @@ impl<'a> Checker<'a> {
             .filter(|param| given.iter().all(|entry| entry.key.text != *param) && !misspelt.contains(param))
             .collect();
         if !missing.is_empty() {
-            let message = format!(
-                "{path}: connection `{name}` needs its parameter {}",
-                suggest::listing(&missing)
-            );
+            let message =
+                format!("{path}: connection `{name}` needs its parameter {}", suggest::listing(&missing));
             let params: Vec<String> = declared.iter().map(|param| format!("{param}: ..")).collect();
             let help = format!("write `{{ connection: {name}, {} }}`", params.join(", "));
-            self.problems
-                .report(Problem::error(codes::CONNECTION_PARAMS, span, message).help(help));
+            self.problems.report(Problem::error(codes::CONNECTION_PARAMS, span, message).help(help));
         }
     }
 }

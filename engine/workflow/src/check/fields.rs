@@ -27,12 +27,7 @@ impl<'n> Fields<'n> {
 
     pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
         let exact = self.entries.iter().find(|entry| entry.key.text == key);
-        exact.or_else(|| {
-            self.meant
-                .iter()
-                .find(|(meant, _)| meant == key)
-                .map(|(_, entry)| *entry)
-        })
+        exact.or_else(|| self.meant.iter().find(|(meant, _)| meant == key).map(|(_, entry)| *entry))
     }
 
     /// Where a message about the map as a whole points: its first key.
@@ -88,11 +83,7 @@ impl Checker<'_> {
     pub(super) fn wrong_shape(&mut self, node: &Node, what: &str, expected: &str, help: &str) {
         let message = format!("{what} must be {expected}, this is {}", node.describe());
         let problem = Problem::error(codes::WRONG_SHAPE, node.span, message);
-        self.problems.report(if help.is_empty() {
-            problem
-        } else {
-            problem.help(help)
-        });
+        self.problems.report(if help.is_empty() { problem } else { problem.help(help) });
     }
 
     /// A map with keys of the user's own.
@@ -123,11 +114,8 @@ impl Checker<'_> {
             if keys.contains(&key) {
                 continue;
             }
-            let problem = Problem::error(
-                codes::UNKNOWN_KEY,
-                entry.key.span,
-                format!("unknown key `{key}` in {what}"),
-            );
+            let problem =
+                Problem::error(codes::UNKNOWN_KEY, entry.key.span, format!("unknown key `{key}` in {what}"));
             let near = suggest::nearest(key, keys.iter().copied());
             if let Some(near) = near {
                 meant.push((near.to_owned(), entry));
@@ -142,13 +130,7 @@ impl Checker<'_> {
             };
             self.problems.report(problem.help(help));
         }
-        Some(Fields {
-            entries,
-            meant,
-            hinted,
-            what,
-            span: node.span,
-        })
+        Some(Fields { entries, meant, hinted, what, span: node.span })
     }
 
     /// Reports that a key is missing.
@@ -225,9 +207,8 @@ impl Checker<'_> {
         bounds: std::ops::RangeInclusive<u32>,
     ) -> Option<u32> {
         let number = node.as_scalar().and_then(|scalar| scalar.value.as_u64());
-        let fits = number
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|number| bounds.contains(number));
+        let fits =
+            number.and_then(|number| u32::try_from(number).ok()).filter(|number| bounds.contains(number));
         if fits.is_none() {
             let message = format!(
                 "`{key}` must be a whole number from {} to {}, this is {}",
@@ -235,12 +216,8 @@ impl Checker<'_> {
                 bounds.end(),
                 node.describe()
             );
-            let help = format!(
-                "for example `{key}: {}`",
-                bounds.start().max(&2).min(bounds.end())
-            );
-            self.problems
-                .report(Problem::error(codes::BAD_VALUE, node.span, message).help(help));
+            let help = format!("for example `{key}: {}`", bounds.start().max(&2).min(bounds.end()));
+            self.problems.report(Problem::error(codes::BAD_VALUE, node.span, message).help(help));
         }
         fits
     }
@@ -250,17 +227,10 @@ impl Checker<'_> {
         let error = |message: String, help: String| {
             Problem::error(codes::BAD_DURATION, node.span, format!("`{key}`: {message}")).help(help)
         };
-        let text = node
-            .as_scalar()
-            .filter(|scalar| !scalar.value.is_null())
-            .map(|scalar| scalar.text.clone());
+        let text =
+            node.as_scalar().filter(|scalar| !scalar.value.is_null()).map(|scalar| scalar.text.clone());
         let Some(text) = text else {
-            self.wrong_shape(
-                node,
-                &format!("`{key}`"),
-                "a duration",
-                "for example 500ms, 90s, 5m or 1h30m",
-            );
+            self.wrong_shape(node, &format!("`{key}`"), "a duration", "for example 500ms, 90s, 5m or 1h30m");
             return None;
         };
         if text.contains("${{") {
@@ -292,34 +262,26 @@ impl Checker<'_> {
         let written = node.as_scalar().map(|scalar| scalar.text.as_str());
         let word = written.and_then(|written| words.iter().copied().find(|word| *word == written));
         if word.is_none() {
-            let message = format!(
-                "`{key}` must be one of {}, this is {}",
-                suggest::listing(words),
-                node.describe()
-            );
+            let message =
+                format!("`{key}` must be one of {}, this is {}", suggest::listing(words), node.describe());
             let near = written.and_then(|written| suggest::nearest(written, words.iter().copied()));
-            self.problems
-                .report(
-                    Problem::error(codes::BAD_VALUE, node.span, message).help(near.map_or_else(
-                        || "write one of these words".to_owned(),
-                        |near| format!("did you mean `{near}`?"),
-                    )),
-                );
+            self.problems.report(Problem::error(codes::BAD_VALUE, node.span, message).help(
+                near.map_or_else(
+                    || "write one of these words".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ),
+            ));
         }
         word
     }
 
     /// One item or a list of them.
-    pub(super) fn one_or_more<'n>(node: &'n Node) -> Vec<&'n Node> {
-        node.as_list()
-            .map_or_else(|| vec![node], |items| items.iter().collect())
+    pub(super) fn one_or_more(node: &Node) -> Vec<&Node> {
+        node.as_list().map_or_else(|| vec![node], |items| items.iter().collect())
     }
 }
 
 /// Every key, in backticks.
 fn all_of(keys: &[&str]) -> String {
-    keys.iter()
-        .map(|key| format!("`{key}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }

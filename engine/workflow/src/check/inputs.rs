@@ -9,18 +9,8 @@ use crate::problem::{Problem, codes};
 
 const KEYS: [&str; 6] = ["type", "required", "default", "pattern", "values", "description"];
 
-const TYPES: [&str; 10] = [
-    "string",
-    "integer",
-    "number",
-    "boolean",
-    "uuid",
-    "date",
-    "date-time",
-    "duration",
-    "enum",
-    "json",
-];
+const TYPES: [&str; 10] =
+    ["string", "integer", "number", "boolean", "uuid", "date", "date-time", "duration", "enum", "json"];
 
 impl Checker<'_> {
     pub(super) fn input_declarations(&mut self, node: &Node) -> Vec<Input> {
@@ -48,35 +38,25 @@ impl Checker<'_> {
         let node = &entry.value;
         if node.as_map().is_none() {
             if node.as_str().is_none() {
-                let help = format!(
-                    "write `{}: string`, or a map with `type`, `required`, `default`",
-                    input.name
-                );
+                let help =
+                    format!("write `{}: string`, or a map with `type`, `required`, `default`", input.name);
                 self.wrong_shape(node, &format!("input `{}`", input.name), "a type or a map", &help);
                 return None;
             }
             let word = self.input_type(node)?;
             if word == "enum" {
                 let message = format!("input `{}` needs `values`", input.name);
-                let help = format!(
-                    "write `{}: {{ type: enum, values: [first, second] }}`",
-                    input.name
-                );
-                self.problems
-                    .report(Problem::error(codes::MISSING_KEY, node.span, message).help(help));
+                let help = format!("write `{}: {{ type: enum, values: [first, second] }}`", input.name);
+                self.problems.report(Problem::error(codes::MISSING_KEY, node.span, message).help(help));
                 return None;
             }
             input.ty = of_word(word, Vec::new());
             return Some(input);
         }
         let fields = self.map(node, "an input", &KEYS)?;
-        input.description = fields
-            .get("description")
-            .and_then(|node| self.text_of(node, "description"));
-        input.required = fields
-            .get("required")
-            .and_then(|node| self.boolean(node, "required"))
-            .unwrap_or(false);
+        input.description = fields.get("description").and_then(|node| self.text_of(node, "description"));
+        input.required =
+            fields.get("required").and_then(|node| self.boolean(node, "required")).unwrap_or(false);
         let Some(word) = self
             .required(
                 &fields,
@@ -122,10 +102,7 @@ impl Checker<'_> {
     }
 
     fn input_type(&mut self, node: &Node) -> Option<&'static str> {
-        let text = node
-            .as_scalar()
-            .map(|scalar| scalar.text.as_str())
-            .unwrap_or_default();
+        let text = node.as_scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();
         let found = TYPES.into_iter().find(|word| *word == text);
         if found.is_none() {
             let message = format!("{} is not a type of input", node.describe());
@@ -143,26 +120,17 @@ impl Checker<'_> {
                     None => format!("types are {}", suggest::listing(&TYPES)),
                 },
             };
-            self.problems
-                .report(Problem::error(codes::INPUT_TYPE, node.span, message).help(help));
+            self.problems.report(Problem::error(codes::INPUT_TYPE, node.span, message).help(help));
         }
         found
     }
 
     fn enum_values(&mut self, node: &Node) -> Vec<String> {
         let Some(items) = node.as_list().filter(|items| !items.is_empty()) else {
-            self.wrong_shape(
-                node,
-                "`values`",
-                "a list of texts",
-                "for example `values: [fast, slow]`",
-            );
+            self.wrong_shape(node, "`values`", "a list of texts", "for example `values: [fast, slow]`");
             return Vec::new();
         };
-        items
-            .iter()
-            .filter_map(|item| self.text_of(item, "values"))
-            .collect()
+        items.iter().filter_map(|item| self.text_of(item, "values")).collect()
     }
 
     fn pattern(&mut self, node: &Node, word: &str) -> Option<String> {
@@ -178,12 +146,8 @@ impl Checker<'_> {
                 .help("single quotes keep backslashes as they are: '[0-9]{1,8}'"),
             }
         } else {
-            Problem::error(
-                codes::INPUT_PATTERN,
-                node.span,
-                format!("an input of type {word} has no pattern"),
-            )
-            .help("patterns are for `type: string`")
+            Problem::error(codes::INPUT_PATTERN, node.span, format!("an input of type {word} has no pattern"))
+                .help("patterns are for `type: string`")
         };
         self.problems.report(problem);
         None
@@ -204,15 +168,13 @@ impl Checker<'_> {
             Err((message, help)) => {
                 let usual = || Some("a default is a value that a caller could give".to_owned());
                 let help = help.or_else(|| {
-                    let plain = node
-                        .as_scalar()
-                        .filter(|_| !value.is_string() && input.ty == InputType::String)?;
+                    let plain =
+                        node.as_scalar().filter(|_| !value.is_string() && input.ty == InputType::String)?;
                     Some(format!("quote it: \"{}\"", plain.text))
                 });
                 let help = help.or_else(usual);
                 let message = format!("the default of `{}` is refused: {message}", input.name);
-                self.problems
-                    .report(Problem::error(codes::INPUT_DEFAULT, node.span, message).help_if(help));
+                self.problems.report(Problem::error(codes::INPUT_DEFAULT, node.span, message).help_if(help));
             }
         }
     }

@@ -23,26 +23,17 @@ impl<'a> Checker<'a> {
         }
         let fields = self.map(node, "`retry`", &["attempts", "on", "backoff"])?;
         let attempts = self
-            .required(
-                &fields,
-                "attempts",
-                "how often in all, the first attempt included",
-            )
+            .required(&fields, "attempts", "how often in all, the first attempt included")
             .and_then(|node| self.integer(node, "attempts", 1..=100));
         let on = match fields.get("on") {
             Some(node) => self.selectors(node, true),
-            None => [Kind::Offline, Kind::Busy, Kind::Timeout]
-                .map(Selector::Kind)
-                .to_vec(),
+            None => [Kind::Offline, Kind::Busy, Kind::Timeout].map(Selector::Kind).to_vec(),
         };
         let (mut from, mut to) = (Duration::from_secs(1), None);
         if let Some(node) = fields.get("backoff")
             && let Some(backoff) = self.map(node, "`backoff`", &["from", "to"])
         {
-            from = backoff
-                .get("from")
-                .and_then(|node| self.duration(node, "from"))
-                .unwrap_or(from);
+            from = backoff.get("from").and_then(|node| self.duration(node, "from")).unwrap_or(from);
             to = backoff.get("to").and_then(|node| self.duration(node, "to"));
             if let (Some(longest), Some(node)) = (to, backoff.get("to"))
                 && longest < from
@@ -54,12 +45,7 @@ impl<'a> Checker<'a> {
             }
         }
         let to = to.unwrap_or(Duration::from_secs(60)).max(from);
-        Some(Retry {
-            attempts: attempts?,
-            on,
-            from,
-            to,
-        })
+        Some(Retry { attempts: attempts?, on, from, to })
     }
 
     /// Kinds, codes with a colon, or `any`.
@@ -67,8 +53,7 @@ impl<'a> Checker<'a> {
         let mut selectors = Vec::new();
         if node.as_list().is_some_and(<[Node]>::is_empty) {
             let problem = Problem::error(codes::BAD_VALUE, node.span, "`on` names no failure");
-            self.problems
-                .report(problem.help("name kinds such as `offline`, or write `any`"));
+            self.problems.report(problem.help("name kinds such as `offline`, or write `any`"));
         }
         for node in Self::one_or_more(node) {
             let Some(text) = self.text_of(node, "on") else {
@@ -121,8 +106,7 @@ impl<'a> Checker<'a> {
             ),
         };
         let message = format!("`{text}` is not a kind of failure");
-        self.problems
-            .report(Problem::error(codes::UNKNOWN_FAILURE, node.span, message).help(help));
+        self.problems.report(Problem::error(codes::UNKNOWN_FAILURE, node.span, message).help(help));
     }
 
     /// `catch:`, and what is known of the step's output with it.
@@ -134,12 +118,7 @@ impl<'a> Checker<'a> {
         scope: &Scope<'a>,
     ) -> (Vec<Catch>, Shape<'a>) {
         let Some(nodes) = node.as_list() else {
-            self.wrong_shape(
-                node,
-                "`catch`",
-                "a list",
-                "put a `-` before each entry: `- on: [not-found]`",
-            );
+            self.wrong_shape(node, "`catch`", "a list", "put a `-` before each entry: `- on: [not-found]`");
             return (Vec::new(), Shape::Unknown);
         };
         let scope = scope.with("error", error_shape());
@@ -150,14 +129,12 @@ impl<'a> Checker<'a> {
             else {
                 continue;
             };
-            let on = match self.required(
-                &fields,
-                "on",
-                "a list of kinds such as [not-found, conflict], or `any`",
-            ) {
-                Some(node) => self.selectors(node, false),
-                None => Vec::new(),
-            };
+            let on =
+                match self.required(&fields, "on", "a list of kinds such as [not-found, conflict], or `any`")
+                {
+                    Some(node) => self.selectors(node, false),
+                    None => Vec::new(),
+                };
             let mut call = None;
             let mut output = None;
             if fields.get("uses").is_some() {
@@ -191,15 +168,9 @@ impl<'a> Checker<'a> {
     pub(super) fn verify(&mut self, node: &Node, output: &Shape<'a>, scope: &Scope<'a>) -> Option<Verify> {
         let fields = self.map(node, "`verify`", &["uses", "with", "assert", "within", "every"])?;
         let checked = self.call(&fields, Caller::Step, scope);
-        let scope = scope
-            .with("result", checked.result)
-            .with("output", output.clone());
+        let scope = scope.with("result", checked.result).with("output", output.clone());
         let assert = self
-            .required(
-                &fields,
-                "assert",
-                "a condition over `result`, for example `result.found`",
-            )
+            .required(&fields, "assert", "a condition over `result`, for example `result.found`")
             .and_then(|node| self.condition(node, "assert", &scope));
         let within = fields
             .get("within")
@@ -209,12 +180,7 @@ impl<'a> Checker<'a> {
             .get("every")
             .and_then(|node| self.duration(node, "every"))
             .unwrap_or(Duration::from_secs(1));
-        Some(Verify {
-            call: checked.call?,
-            assert: assert?,
-            within,
-            every,
-        })
+        Some(Verify { call: checked.call?, assert: assert?, within, every })
     }
 
     pub(super) fn poll(&mut self, node: &Node, result: &Shape<'a>, scope: &Scope<'a>) -> Option<Poll> {
@@ -230,11 +196,7 @@ impl<'a> Checker<'a> {
         let within = self
             .required(&fields, "within", "how long in all, for example 5m")
             .and_then(|node| self.duration(node, "within"));
-        Some(Poll {
-            until: until?,
-            every,
-            within: within?,
-        })
+        Some(Poll { until: until?, every, within: within? })
     }
 
     pub(super) fn undo(&mut self, node: &Node, output: &Shape<'a>, scope: &Scope<'a>) -> Option<Call> {
@@ -257,9 +219,5 @@ impl<'a> Checker<'a> {
 }
 
 fn kinds() -> String {
-    Kind::ALL
-        .iter()
-        .map(|kind| format!("`{kind}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    Kind::ALL.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")
 }

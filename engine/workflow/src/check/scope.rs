@@ -38,10 +38,7 @@ pub(super) enum Field<'a> {
 
 impl<'a> Shape<'a> {
     pub(super) fn fields(what: &'static str, fields: &[(&str, Self)]) -> Self {
-        let fields = fields
-            .iter()
-            .map(|(name, shape)| ((*name).to_owned(), shape.clone()))
-            .collect();
+        let fields = fields.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone())).collect();
         Self::Fields(what, Rc::new(fields))
     }
 
@@ -196,10 +193,7 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// `inputs`, `steps` (none yet), `run` and `trigger`.
     pub(super) fn of_workflow(inputs: &[Input]) -> Self {
-        let fields = inputs
-            .iter()
-            .map(|input| (input.name.clone(), shape_of_input(&input.ty)))
-            .collect();
+        let fields = inputs.iter().map(|input| (input.name.clone(), shape_of_input(&input.ty))).collect();
         let run = Shape::fields(
             "`run`",
             &[
@@ -214,26 +208,17 @@ impl<'a> Scope<'a> {
             ("run".to_owned(), run),
             ("trigger".to_owned(), Shape::Unknown),
         ];
-        Self {
-            names,
-            steps: Vec::new(),
-        }
+        Self { names, steps: Vec::new() }
     }
 
     /// `trigger` alone.
     pub(super) fn of_trigger() -> Self {
-        Self {
-            names: vec![("trigger".to_owned(), Shape::Unknown)],
-            steps: Vec::new(),
-        }
+        Self { names: vec![("trigger".to_owned(), Shape::Unknown)], steps: Vec::new() }
     }
 
     /// No names at all.
     pub(super) fn of_nothing() -> Self {
-        Self {
-            names: Vec::new(),
-            steps: Vec::new(),
-        }
+        Self { names: Vec::new(), steps: Vec::new() }
     }
 
     /// The same with one more name, which hides an earlier one.
@@ -250,10 +235,7 @@ impl<'a> Scope<'a> {
     }
 
     pub(super) fn name(&self, name: &str) -> Option<&Shape<'a>> {
-        self.names
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, shape)| shape)
+        self.names.iter().find(|(known, _)| known == name).map(|(_, shape)| shape)
     }
 
     /// False where there are no steps at all (triggers).
@@ -262,11 +244,7 @@ impl<'a> Scope<'a> {
     }
 
     pub(super) fn step(&self, id: &str) -> Option<&Shape<'a>> {
-        self.steps
-            .iter()
-            .rev()
-            .find(|(known, _)| known == id)
-            .map(|(_, shape)| shape)
+        self.steps.iter().rev().find(|(known, _)| known == id).map(|(_, shape)| shape)
     }
 
     pub(super) fn step_ids(&self) -> Vec<&str> {
@@ -275,11 +253,7 @@ impl<'a> Scope<'a> {
 
     pub(super) fn all_names(&self) -> Vec<&str> {
         let steps = self.has_steps().then_some("steps");
-        self.names
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .chain(steps)
-            .collect()
+        self.names.iter().map(|(name, _)| name.as_str()).chain(steps).collect()
     }
 
     /// What ran in a block, as its inner scope has it.
@@ -327,12 +301,8 @@ pub(super) fn error_shape() -> Shape<'static> {
 
 /// `steps.ID` of a step that was done once.
 pub(super) fn step_shape(output: Shape<'_>) -> Shape<'_> {
-    let fields = [
-        ("output", output),
-        ("status", Shape::Text),
-        ("error", error_shape()),
-        ("reason", Shape::Text),
-    ];
+    let fields =
+        [("output", output), ("status", Shape::Text), ("error", error_shape()), ("reason", Shape::Text)];
     Shape::fields("a step", &fields)
 }
 
@@ -379,8 +349,5 @@ pub(super) fn block_output<'a>(ids: &[&str], scope: &Scope<'a>) -> Shape<'a> {
         Field::Found(shape) => Some((id.to_owned(), shape)),
         _ => None,
     };
-    Shape::Fields(
-        "the output of a block",
-        Rc::new(ids.iter().filter_map(|id| output(id)).collect()),
-    )
+    Shape::Fields("the output of a block", Rc::new(ids.iter().filter_map(|id| output(id)).collect()))
 }

@@ -33,9 +33,7 @@ const KEYS: [&str; 21] = [
 ];
 
 /// Keys that belong to a call and have no meaning on a block.
-const OF_CALLS: [&str; 9] = [
-    "with", "retry", "timeout", "repeat", "catch", "verify", "poll", "once", "undo",
-];
+const OF_CALLS: [&str; 9] = ["with", "retry", "timeout", "repeat", "catch", "verify", "poll", "once", "undo"];
 
 /// The most items of one `for-each` at a time.
 const MAX_PARALLEL: u32 = 1_000;
@@ -51,10 +49,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn top(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-            undoable: false,
-        }
+        Self { prefix: prefix.to_owned(), undoable: false }
     }
 }
 
@@ -62,9 +57,7 @@ impl<'a> Checker<'a> {
     /// Takes down every `id:` and loop variable before anything is checked.
     pub(super) fn declare_steps(&mut self, node: &Node, inside: Option<&str>) {
         for step in node.as_list().unwrap_or_default() {
-            let id = step
-                .entry("id")
-                .and_then(|entry| entry.value.as_str().map(|id| (id, entry.value.span)));
+            let id = step.entry("id").and_then(|entry| entry.value.as_str().map(|id| (id, entry.value.span)));
             if let Some((id, span)) = id {
                 if let Some(earlier) = self.declared.get(id) {
                     let message = format!("two steps have the id `{id}`");
@@ -72,22 +65,16 @@ impl<'a> Checker<'a> {
                         "the other one stands on line {}; ids are unique in the whole file",
                         earlier.line
                     );
-                    self.problems
-                        .report(Problem::error(codes::DUPLICATE_ID, span, message).help(help));
+                    self.problems.report(Problem::error(codes::DUPLICATE_ID, span, message).help(help));
                 } else {
-                    let declared = Declared {
-                        line: span.line,
-                        inside: inside.map(str::to_owned),
-                    };
+                    let declared = Declared { line: span.line, inside: inside.map(str::to_owned) };
                     self.declared.insert(id.to_owned(), declared);
                 }
             }
             let looped = step.entry("for-each");
             if let Some(entry) = looped {
                 let variable = step.get("as").and_then(Node::as_str).unwrap_or("item");
-                self.variables.entry(variable.to_owned()).or_insert(Variable {
-                    line: entry.key.span.line,
-                });
+                self.variables.entry(variable.to_owned()).or_insert(Variable { line: entry.key.span.line });
             }
             if let Some(steps) = step.get("steps") {
                 let block = id.map_or("the block around it", |(id, _)| id);
@@ -128,8 +115,7 @@ impl<'a> Checker<'a> {
 
     fn no_steps(&mut self, node: &Node, key: &str) {
         let problem = Problem::error(codes::NO_STEPS, node.span, format!("`{key}` has no steps"));
-        self.problems
-            .report(problem.help("add at least one: `- uses: isapi/faces.modify`"));
+        self.problems.report(problem.help("add at least one: `- uses: isapi/faces.modify`"));
     }
 
     fn step(
@@ -147,23 +133,16 @@ impl<'a> Checker<'a> {
         let fields = self.map(node, "a step", &KEYS)?;
         let id = self.step_id(&fields).unwrap_or_else(|| default_id.to_owned());
         let name = fields.get("name").and_then(|node| self.text_of(node, "name"));
-        let condition = fields
-            .get("if")
-            .and_then(|node| self.condition(node, "if", scope));
+        let condition = fields.get("if").and_then(|node| self.condition(node, "if", scope));
         let (for_each, inner) = self.for_each(&fields, scope);
         let skip_if = fields.get("skip-if").and_then(|node| self.skip_if(node, &inner));
-        let keep_going = fields
-            .get("keep-going")
-            .and_then(|node| self.boolean(node, "keep-going"))
-            .unwrap_or(false);
+        let keep_going =
+            fields.get("keep-going").and_then(|node| self.boolean(node, "keep-going")).unwrap_or(false);
         let mut step = Step {
             id: id.clone(),
             name,
             line: node.span.line,
-            action: Action::Block {
-                steps: Vec::new(),
-                all_or_nothing: false,
-            },
+            action: Action::Block { steps: Vec::new(), all_or_nothing: false },
             condition,
             skip_if,
             for_each,
@@ -184,14 +163,7 @@ impl<'a> Checker<'a> {
             self.calling(&fields, &mut step, &inner, surroundings)
         };
         if self.declared.contains_key(&id) {
-            scope.add_step(
-                &id,
-                if looped {
-                    loop_shape(&output)
-                } else {
-                    step_shape(output)
-                },
-            );
+            scope.add_step(&id, if looped { loop_shape(&output) } else { step_shape(output) });
         }
         Some(step)
     }
@@ -223,9 +195,7 @@ impl<'a> Checker<'a> {
             variable = name;
         }
         let item = items.as_ref().map_or(Shape::Unknown, |(_, item)| item.clone());
-        let inner = scope
-            .with(&variable, item)
-            .with(&format!("{variable}_index"), Shape::Integer);
+        let inner = scope.with(&variable, item).with(&format!("{variable}_index"), Shape::Integer);
         let key = fields.get("key").and_then(|node| self.template(node, &inner));
         if let (None, Some(entry)) = (fields.get("key"), fields.entry("for-each")) {
             self.problems.report(
@@ -243,20 +213,13 @@ impl<'a> Checker<'a> {
             .get("parallel")
             .and_then(|node| self.integer(node, "parallel", 1..=MAX_PARALLEL))
             .unwrap_or(1);
-        let for_each = items.map(|(items, _)| ForEach {
-            items,
-            variable,
-            key,
-            parallel,
-        });
+        let for_each = items.map(|(items, _)| ForEach { items, variable, key, parallel });
         (for_each, inner)
     }
 
     fn skip_if(&mut self, node: &Node, scope: &Scope<'a>) -> Option<SkipIf> {
         if node.as_map().is_none() {
-            return self
-                .condition(node, "skip-if", scope)
-                .map(|when| SkipIf { when, reason: None });
+            return self.condition(node, "skip-if", scope).map(|when| SkipIf { when, reason: None });
         }
         let fields = self.map(node, "`skip-if`", &["when", "reason"])?;
         let reason = fields.get("reason").and_then(|node| self.template(node, scope));
@@ -300,10 +263,7 @@ impl<'a> Checker<'a> {
         if step.for_each.is_some() || fields.get("for-each").is_some() {
             scope.forget(mark);
         }
-        step.action = Action::Block {
-            steps,
-            all_or_nothing,
-        };
+        step.action = Action::Block { steps, all_or_nothing };
         output
     }
 
@@ -336,26 +296,18 @@ impl<'a> Checker<'a> {
             with: Self::constant(serde_json::Value::Null),
         });
         step.action = Action::Call(call);
-        step.timeout = fields
-            .get("timeout")
-            .and_then(|node| self.duration(node, "timeout"));
+        step.timeout = fields.get("timeout").and_then(|node| self.duration(node, "timeout"));
         step.retry = fields.get("retry").and_then(|node| self.retry(node));
         step.never_repeat = fields.get("repeat").is_some_and(|node| self.never_repeat(node));
         step.once = fields.get("once").and_then(|node| self.template(node, scope));
-        step.poll = fields
-            .get("poll")
-            .and_then(|node| self.poll(node, &checked.result, scope));
+        step.poll = fields.get("poll").and_then(|node| self.poll(node, &checked.result, scope));
         let (catch, caught) = match fields.get("catch") {
             Some(node) => self.catch(node, &checked.result, step, scope),
             None => (Vec::new(), checked.result.clone()),
         };
         step.catch = catch;
-        step.verify = fields
-            .get("verify")
-            .and_then(|node| self.verify(node, &caught, scope));
-        step.undo = fields
-            .get("undo")
-            .and_then(|node| self.undo(node, &caught, scope));
+        step.verify = fields.get("verify").and_then(|node| self.verify(node, &caught, scope));
+        step.undo = fields.get("undo").and_then(|node| self.undo(node, &caught, scope));
         self.advise(fields, step, surroundings);
         caught
     }

@@ -15,74 +15,30 @@ use crate::trigger::{Missed, Respond, Source, WebhookAuth};
 /// A plugin `p` with `things.get(at: connection, some-key: string, count: option<u8>) -> { first-name, rows: list<row> }`,
 /// `things.put(at, value: json)` and the event source `things.watch(at, sink)`.
 fn plugins() -> BTreeMap<String, Plugin> {
-    let param = |name: &str, ty: Type| Param {
-        name: name.to_owned(),
-        ty,
-    };
-    let field = |name: &str, ty: Type| Field {
-        name: name.to_owned(),
-        ty,
-        docs: None,
-    };
-    let record = |name: &str, fields: Vec<Field>| Type::Record {
-        name: name.to_owned(),
-        fields,
-    };
+    let param = |name: &str, ty: Type| Param { name: name.to_owned(), ty };
+    let field = |name: &str, ty: Type| Field { name: name.to_owned(), ty, docs: None };
+    let record = |name: &str, fields: Vec<Field>| Type::Record { name: name.to_owned(), fields };
     let at = || param("at", Type::Capability(Capability::Connection));
-    let row = record(
-        "row",
-        vec![field("id", Type::String), field("is-new", Type::Bool)],
-    );
-    let thing = record(
-        "thing",
-        vec![
-            field("first-name", Type::String),
-            field("rows", Type::List(Box::new(row))),
-        ],
-    );
-    let count = Type::Integer {
-        name: "u8",
-        min: 0,
-        max: 255,
-    };
-    let function = |params: Vec<Param>, result: Option<Type>| Function {
-        params,
-        result,
-        docs: None,
-    };
+    let row = record("row", vec![field("id", Type::String), field("is-new", Type::Bool)]);
+    let thing =
+        record("thing", vec![field("first-name", Type::String), field("rows", Type::List(Box::new(row)))]);
+    let count = Type::Integer { name: "u8", min: 0, max: 255 };
+    let function = |params: Vec<Param>, result: Option<Type>| Function { params, result, docs: None };
     let functions = BTreeMap::from([
         (
             "things.get".to_owned(),
             function(
-                vec![
-                    at(),
-                    param("some-key", Type::String),
-                    param("count", Type::Option(Box::new(count))),
-                ],
+                vec![at(), param("some-key", Type::String), param("count", Type::Option(Box::new(count)))],
                 Some(thing),
             ),
         ),
-        (
-            "things.put".to_owned(),
-            function(vec![at(), param("value", Type::Json)], None),
-        ),
+        ("things.put".to_owned(), function(vec![at(), param("value", Type::Json)], None)),
         (
             "things.watch".to_owned(),
-            function(
-                vec![at(), param("sink", Type::Capability(Capability::Sink))],
-                None,
-            ),
+            function(vec![at(), param("sink", Type::Capability(Capability::Sink))], None),
         ),
     ]);
-    BTreeMap::from([(
-        "p".to_owned(),
-        Plugin {
-            name: "p".to_owned(),
-            package: None,
-            docs: None,
-            functions,
-        },
-    )])
+    BTreeMap::from([("p".to_owned(), Plugin { name: "p".to_owned(), package: None, docs: None, functions })])
 }
 
 fn problems(text: &str) -> Problems {
@@ -90,10 +46,7 @@ fn problems(text: &str) -> Problems {
 }
 
 fn messages(text: &str) -> Vec<String> {
-    problems(text)
-        .iter()
-        .map(|problem| format!("{} {}", problem.code, problem.message))
-        .collect()
+    problems(text).iter().map(|problem| format!("{} {}", problem.code, problem.message)).collect()
 }
 
 fn workflow(text: &str) -> Workflow {
@@ -112,10 +65,7 @@ fn step(text: &str) -> Step {
 fn a_workflow_is_known_by_its_file_and_keeps_its_text() {
     let text = "steps:\n  - { uses: p/things.put, with: { at: here, value: 1 } }\n";
     let workflow = workflow(text);
-    assert_eq!(
-        (workflow.id.as_str(), workflow.name.as_str()),
-        ("some-flow", "some-flow")
-    );
+    assert_eq!((workflow.id.as_str(), workflow.name.as_str()), ("some-flow", "some-flow"));
     assert_eq!(&*workflow.text, text);
     assert_eq!(workflow.digest, hex::encode(Sha256::digest(text)));
     assert_eq!(workflow.steps.first().unwrap().id, "step-1");
@@ -125,14 +75,8 @@ fn a_workflow_is_known_by_its_file_and_keeps_its_text() {
 fn defaults_are_those_of_the_plan() {
     let step = step("  - { uses: p/things.get, with: { at: here, some-key: a }, retry: { attempts: 2 } }\n");
     let retry = step.retry.unwrap();
-    assert_eq!(
-        retry.on,
-        [Kind::Offline, Kind::Busy, Kind::Timeout].map(Selector::Kind)
-    );
-    assert_eq!(
-        (retry.from, retry.to),
-        (Duration::from_secs(1), Duration::from_secs(60))
-    );
+    assert_eq!(retry.on, [Kind::Offline, Kind::Busy, Kind::Timeout].map(Selector::Kind));
+    assert_eq!((retry.from, retry.to), (Duration::from_secs(1), Duration::from_secs(60)));
     assert!(!step.never_repeat && !step.keep_going && step.timeout.is_none() && step.for_each.is_none());
 }
 
@@ -142,19 +86,11 @@ fn names_of_parameters_become_those_of_the_plugin() {
         let step = step(&format!(
             "  - {{ uses: p/things.get, with: {{ at: here, {key}: \"${{{{ run.id }}}}\" }} }}\n"
         ));
-        let Action::Call(call) = step.action else {
-            panic!("not a call")
-        };
-        assert_eq!(
-            (call.plugin.as_str(), call.function.as_str()),
-            ("p", "things.get")
-        );
+        let Action::Call(call) = step.action else { panic!("not a call") };
+        assert_eq!((call.plugin.as_str(), call.function.as_str()), ("p", "things.get"));
         let mut names = Names::new();
         names.set("run", json!({"id": "r1"}));
-        assert_eq!(
-            call.with.evaluate(&names).unwrap(),
-            json!({"at": "here", "some-key": "r1"})
-        );
+        assert_eq!(call.with.evaluate(&names).unwrap(), json!({"at": "here", "some-key": "r1"}));
     }
 }
 
@@ -183,40 +119,21 @@ fn every_keyword_of_a_step_reaches_the_plan() {
 ",
     );
     let each = step.for_each.unwrap();
-    assert_eq!(
-        (each.variable.as_str(), each.parallel, each.key.is_some()),
-        ("number", 7, true)
-    );
-    assert_eq!(
-        (step.id.as_str(), step.name.as_deref(), step.line),
-        ("one", Some("The one"), 2)
-    );
+    assert_eq!((each.variable.as_str(), each.parallel, each.key.is_some()), ("number", 7, true));
+    assert_eq!((step.id.as_str(), step.name.as_deref(), step.line), ("one", Some("The one"), 2));
     assert!(step.keep_going && step.condition.is_some() && step.once.is_some());
     assert!(step.skip_if.unwrap().reason.is_some());
     assert_eq!(step.timeout, Some(Duration::from_secs(90)));
     let retry = step.retry.unwrap();
     assert_eq!(
         retry.on,
-        [
-            Selector::Any,
-            Selector::Kind(Kind::NotFound),
-            Selector::Code("p:full".to_owned())
-        ]
+        [Selector::Any, Selector::Kind(Kind::NotFound), Selector::Code("p:full".to_owned())]
     );
-    assert_eq!(
-        (retry.attempts, retry.from, retry.to),
-        (3, Duration::from_secs(2), Duration::from_secs(30))
-    );
+    assert_eq!((retry.attempts, retry.from, retry.to), (3, Duration::from_secs(2), Duration::from_secs(30)));
     let poll = step.poll.unwrap();
-    assert_eq!(
-        (poll.every, poll.within),
-        (Duration::from_secs(5), Duration::from_secs(300))
-    );
+    assert_eq!((poll.every, poll.within), (Duration::from_secs(5), Duration::from_secs(300)));
     let verify = step.verify.unwrap();
-    assert_eq!(
-        (verify.every, verify.within),
-        (Duration::from_secs(1), Duration::from_secs(15))
-    );
+    assert_eq!((verify.every, verify.within), (Duration::from_secs(1), Duration::from_secs(15)));
     assert_eq!(step.catch.len(), 2);
     assert!(step.catch.first().unwrap().output.is_some() && step.catch.last().unwrap().call.is_some());
 }
@@ -231,18 +148,9 @@ fn blocks_hold_steps_that_can_be_undone() {
       - { uses: p/things.put, with: { at: here, value: \"${{ steps.first.output.rows[0].is_new }}\" }, repeat: never, undo: { uses: p/things.put, with: { at: here, value: 2 } } }
 ",
     );
-    let Action::Block {
-        steps,
-        all_or_nothing,
-    } = step.action
-    else {
-        panic!("not a block")
-    };
+    let Action::Block { steps, all_or_nothing } = step.action else { panic!("not a block") };
     assert!(all_or_nothing && steps.iter().all(|step| step.undo.is_some()));
-    assert_eq!(
-        steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
-        ["first", "both.step-2"]
-    );
+    assert_eq!(steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["first", "both.step-2"]);
     assert!(steps.last().unwrap().never_repeat);
 }
 
@@ -308,16 +216,9 @@ fn a_catch_with_another_call_makes_the_output_unknown() {
         )
     };
     assert!(messages(&with("{ on: any, output: { other: 1 } }")).is_empty());
-    assert!(
-        messages(&with(
-            "{ on: any, uses: p/things.put, with: { at: here, value: 1 } }"
-        ))
-        .is_empty()
-    );
+    assert!(messages(&with("{ on: any, uses: p/things.put, with: { at: here, value: 1 } }")).is_empty());
     assert_eq!(
-        messages(&with(
-            "{ on: any, uses: p/things.get, with: { at: there, some-key: a } }"
-        )),
+        messages(&with("{ on: any, uses: p/things.get, with: { at: there, some-key: a } }")),
         ["WF066 `steps.one.output` has no field `other`"]
     );
 }
@@ -329,19 +230,12 @@ fn guarded_references_may_be_absent_but_not_misspelt_steps_and_inputs() {
             "steps:\n  - {{ id: one, uses: p/things.get, with: {{ at: here, some-key: a }} }}\noutput: ${{{{ {expression} }}}}\n"
         )
     };
-    for allowed in [
-        "item | default('x')",
-        "steps.one.output.other | default(1)",
-        "result is defined",
-        "trigger.a.b",
-    ] {
+    for allowed in
+        ["item | default('x')", "steps.one.output.other | default(1)", "result is defined", "trigger.a.b"]
+    {
         assert!(messages(&text(allowed)).is_empty(), "{allowed}");
     }
-    for refused in [
-        "inputs.x | default(1)",
-        "steps.two.output | default(1)",
-        "steps.one.output.other",
-    ] {
+    for refused in ["inputs.x | default(1)", "steps.two.output | default(1)", "steps.one.output.other"] {
         assert_eq!(messages(&text(refused)).len(), 1, "{refused}");
     }
 }
@@ -360,21 +254,10 @@ steps:
     );
     let types: Vec<&InputType> = workflow.inputs.iter().map(|input| &input.ty).collect();
     let choice = InputType::Enum(vec!["x".to_owned(), "y".to_owned()]);
-    assert_eq!(
-        types,
-        [
-            &InputType::Uuid,
-            &choice,
-            &InputType::String,
-            &InputType::Duration
-        ]
-    );
+    assert_eq!(types, [&InputType::Uuid, &choice, &InputType::String, &InputType::Duration]);
     let given = serde_json::Map::from_iter([("c".to_owned(), json!("abc"))]);
     let accepted = workflow.accept_inputs(given).unwrap();
-    assert_eq!(
-        serde_json::Value::Object(accepted),
-        json!({"a": null, "b": "y", "c": "abc", "d": 300})
-    );
+    assert_eq!(serde_json::Value::Object(accepted), json!({"a": null, "b": "y", "c": "abc", "d": 300}));
 }
 
 #[test]
@@ -412,22 +295,8 @@ steps:
   - { uses: p/things.put, with: { at: here, value: 1 } }
 ",
     );
-    let ids: Vec<&str> = workflow
-        .triggers
-        .iter()
-        .map(|trigger| trigger.id.as_str())
-        .collect();
-    assert_eq!(
-        ids,
-        [
-            "schedule-1",
-            "photo",
-            "event-1",
-            "event-2",
-            "workflow-1",
-            "file-1"
-        ]
-    );
+    let ids: Vec<&str> = workflow.triggers.iter().map(|trigger| trigger.id.as_str()).collect();
+    assert_eq!(ids, ["schedule-1", "photo", "event-1", "event-2", "workflow-1", "file-1"]);
     let sources: Vec<&Source> = workflow.triggers.iter().map(|trigger| &trigger.source).collect();
     let [
         Source::Schedule(schedule),
@@ -446,25 +315,14 @@ steps:
     );
     assert_eq!(schedule.time_zone.as_deref(), Some("Europe/Bucharest"));
     assert!(schedule.description.contains("03:00"), "{}", schedule.description);
-    assert_eq!(
-        (webhook.path.as_str(), webhook.max_body_bytes),
-        ("photo/{who}", 2 << 20)
-    );
-    assert_eq!(
-        webhook.respond,
-        Respond::Result {
-            within: Duration::from_secs(20)
-        }
-    );
+    assert_eq!((webhook.path.as_str(), webhook.max_body_bytes), ("photo/{who}", 2 << 20));
+    assert_eq!(webhook.respond, Respond::Result { within: Duration::from_secs(20) });
     assert!(
         matches!(&webhook.auth, WebhookAuth::HmacSha256 { tolerance, .. } if *tolerance == Duration::from_secs(120))
     );
     assert!(event.catch_up.is_some() && event.for_each.is_some());
     assert_eq!(after.statuses, ["failed", "interrupted"]);
-    assert_eq!(
-        (file.pattern.as_str(), file.settle),
-        ("*.csv", Duration::from_secs(5))
-    );
+    assert_eq!((file.pattern.as_str(), file.settle), ("*.csv", Duration::from_secs(5)));
 }
 
 #[test]
@@ -473,10 +331,7 @@ fn aliases_report_their_mistake_once() {
   - { uses: p/things.get, with: &w { at: here, some-key: 1 } }
   - { uses: p/things.get, with: *w }
 ";
-    assert_eq!(
-        messages(text),
-        ["WF045 with.some-key: expected string, got number 1"]
-    );
+    assert_eq!(messages(text), ["WF045 with.some-key: expected string, got number 1"]);
 }
 
 #[test]
@@ -487,10 +342,7 @@ fn a_misspelt_key_is_one_problem_only() {
 ";
     assert_eq!(
         messages(text),
-        [
-            "WF012 unknown key `wth` in a step",
-            "WF043 `things.get` has no parameter `some-kei`"
-        ]
+        ["WF012 unknown key `wth` in a step", "WF043 `things.get` has no parameter `some-kei`"]
     );
 }
 

@@ -1,10 +1,7 @@
 //! `triggers:`: schedules, events, files and other workflows; webhooks stand in `webhooks`.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
-
-use croner::Cron;
 
 use super::Checker;
 use super::calls::Caller;
@@ -14,9 +11,7 @@ use crate::document::{Entry, Node};
 use crate::expression::{Template, suggest};
 use crate::problem::{Problem, codes};
 use crate::signature::Capability;
-use crate::trigger::{
-    AfterWorkflow, Collect, END_STATUSES, Event, EventForEach, File, Missed, Schedule, Source, Trigger,
-};
+use crate::trigger::{AfterWorkflow, Collect, END_STATUSES, Event, EventForEach, File, Source, Trigger};
 
 const KINDS: [&str; 5] = ["schedule", "webhook", "event", "workflow", "file"];
 
@@ -75,8 +70,7 @@ impl<'a> Checker<'a> {
                         entry.key.span,
                         format!("`{key}` is a trigger of its own"),
                     );
-                    self.problems
-                        .report(problem.help("begin it with a `-` on a line of its own"));
+                    self.problems.report(problem.help("begin it with a `-` on a line of its own"));
                 }
                 None => {
                     let help = match suggest::nearest(key, KINDS) {
@@ -104,9 +98,7 @@ impl<'a> Checker<'a> {
         let keys: &[&str] = match kind {
             "schedule" => &["cron", "time-zone", "missed", "jitter"],
             "webhook" => &super::webhooks::KEYS,
-            "event" => &[
-                "uses", "with", "for-each", "as", "key", "dedupe", "collect", "silence", "catch-up",
-            ],
+            "event" => &["uses", "with", "for-each", "as", "key", "dedupe", "collect", "silence", "catch-up"],
             "workflow" => &["name", "status"],
             _ => &["folder", "pattern", "settle"],
         };
@@ -121,23 +113,13 @@ impl<'a> Checker<'a> {
         if kind == "schedule"
             && let Some(text) = node.as_str()
         {
-            self.wrong_shape(
-                node,
-                what,
-                "a map",
-                &format!("write `schedule: {{ cron: \"{text}\" }}`"),
-            );
+            self.wrong_shape(node, what, "a map", &format!("write `schedule: {{ cron: \"{text}\" }}`"));
             return None;
         }
         let fields = self.map(node, what, &keys)?;
         let scope = Scope::of_trigger();
-        let id = fields
-            .get("id")
-            .and_then(|node| self.text_of(node, "id"))
-            .unwrap_or(default_id);
-        let condition = fields
-            .get("if")
-            .and_then(|node| self.condition(node, "if", &scope));
+        let id = fields.get("id").and_then(|node| self.text_of(node, "id")).unwrap_or(default_id);
+        let condition = fields.get("if").and_then(|node| self.condition(node, "if", &scope));
         let inputs = self.trigger_inputs(&fields, kind, entry, &scope);
         let source = match kind {
             "schedule" => Source::Schedule(self.schedule(&fields)?),
@@ -146,13 +128,7 @@ impl<'a> Checker<'a> {
             "workflow" => Source::Workflow(self.after_workflow(&fields)?),
             _ => Source::File(self.file(&fields)?),
         };
-        Some(Trigger {
-            id,
-            line: entry.key.span.line,
-            source,
-            condition,
-            inputs,
-        })
+        Some(Trigger { id, line: entry.key.span.line, source, condition, inputs })
     }
 
     /// `inputs:` of a trigger against those of the workflow.
@@ -187,10 +163,8 @@ impl<'a> Checker<'a> {
             .collect();
         if !missing.is_empty() {
             let names: Vec<&str> = missing.iter().map(String::as_str).collect();
-            let message = format!(
-                "this trigger gives no value for the required input {}",
-                suggest::listing(&names)
-            );
+            let message =
+                format!("this trigger gives no value for the required input {}", suggest::listing(&names));
             let help = match kind {
                 "schedule" => format!(
                     "add `inputs: {{ {}: .. }}` to the trigger, or a default to the input",
@@ -201,8 +175,7 @@ impl<'a> Checker<'a> {
                     names.join(": .., ")
                 ),
             };
-            self.problems
-                .report(Problem::error(codes::TRIGGER_INPUTS, entry.key.span, message).help(help));
+            self.problems.report(Problem::error(codes::TRIGGER_INPUTS, entry.key.span, message).help(help));
         }
         template
     }
@@ -214,8 +187,7 @@ impl<'a> Checker<'a> {
             let help =
                 Self::candidates(name, names).unwrap_or_else(|| "the workflow declares no inputs".to_owned());
             let message = format!("no input is called `{name}`");
-            self.problems
-                .report(Problem::error(codes::UNKNOWN_INPUT, entry.key.span, message).help(help));
+            self.problems.report(Problem::error(codes::UNKNOWN_INPUT, entry.key.span, message).help(help));
             return;
         };
         let value = entry.value.to_json();
@@ -225,128 +197,8 @@ impl<'a> Checker<'a> {
         if let Err((message, help)) = input.convert(&value) {
             let message = format!("input `{name}`: {message}");
             let help = help.unwrap_or_else(|| "write a value that the input takes".to_owned());
-            self.problems
-                .report(Problem::error(codes::TRIGGER_INPUTS, entry.value.span, message).help(help));
+            self.problems.report(Problem::error(codes::TRIGGER_INPUTS, entry.value.span, message).help(help));
         }
-    }
-
-    fn schedule(&mut self, fields: &Fields<'_>) -> Option<Schedule> {
-        let cron = self
-            .required(
-                fields,
-                "cron",
-                "for example `cron: \"0 3 * * *\"` for every night at three",
-            )
-            .and_then(|node| self.cron(node));
-        let time_zone = fields.get("time-zone").and_then(|node| self.time_zone(node));
-        let jitter = fields
-            .get("jitter")
-            .and_then(|node| self.duration(node, "jitter"))
-            .unwrap_or_default();
-        let (mut missed, mut missed_within) = (Missed::Skip, None);
-        if let Some(node) = fields.get("missed") {
-            let mut policy = Some(node);
-            if node.as_map().is_some() {
-                let fields = self.map(node, "`missed`", &["run", "within"])?;
-                policy = self.required(&fields, "run", "one of skip, once, all");
-                missed_within = fields
-                    .get("within")
-                    .and_then(|node| self.duration(node, "within"));
-            }
-            missed = match policy.and_then(|node| self.word(node, "missed", &["skip", "once", "all"])) {
-                Some("once") => Missed::Once,
-                Some("all") => Missed::All,
-                _ => Missed::Skip,
-            };
-        }
-        let (cron, description) = cron?;
-        Some(Schedule {
-            cron,
-            description,
-            time_zone,
-            missed,
-            missed_within,
-            jitter,
-        })
-    }
-
-    /// The line and what it means in English.
-    fn cron(&mut self, node: &Node) -> Option<(String, String)> {
-        let line = self.text_of(node, "cron")?;
-        let line = line.trim();
-        let fields = line.split_whitespace().count();
-        let problem =
-            |message: String, help: &str| Problem::error(codes::CRON, node.span, message).help(help);
-        if !line.starts_with('@') && !(5..=6).contains(&fields) {
-            let message = format!("a cron line has five or six fields, this one has {fields}");
-            self.problems.report(problem(
-                message,
-                "minute, hour, day of the month, month, day of the week; `0 3 * * *` is every night at three",
-            ));
-            return None;
-        }
-        match Cron::from_str(line) {
-            Ok(cron) => Some((line.to_owned(), cron.describe())),
-            Err(error) => {
-                let reason = match wrong_field(line) {
-                    _ if line.starts_with('@') => format!("there is no `{line}`"),
-                    Some((name, field)) => format!("`{field}` cannot be the {name}"),
-                    None => {
-                        let reason = error.to_string();
-                        let reason = reason
-                            .split_once(": ")
-                            .map_or(reason.as_str(), |(_, reason)| reason);
-                        reason.trim_end_matches('.').to_lowercase()
-                    }
-                };
-                let names = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly"];
-                let help = if line.starts_with('@') {
-                    suggest::help(line, names, "there are").unwrap_or_default()
-                } else {
-                    "minute 0-59, hour 0-23, day of the month 1-31, month 1-12, day of the week 0-7; with six fields seconds come first".to_owned()
-                };
-                self.problems
-                    .report(problem(format!("not a cron line: {reason}"), &help));
-                None
-            }
-        }
-    }
-
-    fn time_zone(&mut self, node: &Node) -> Option<String> {
-        let name = self.text_of(node, "time-zone")?;
-        let database = jiff::tz::db();
-        // Offsets and abbreviations know nothing of the site's summer time.
-        let fixed = matches!(
-            name.as_str(),
-            "EST" | "MST" | "HST" | "CET" | "MET" | "EET" | "WET"
-        ) || name.starts_with(['+', '-']);
-        let named = name == "UTC" || name.contains('/');
-        if !fixed && named && (database.is_definitively_empty() || database.get(&name).is_ok()) {
-            return Some(name);
-        }
-        let known: Vec<String> = database
-            .available()
-            .map(|name| name.as_str().to_owned())
-            .collect();
-        let city = |name: &str| name.rsplit('/').next().unwrap_or_default().to_lowercase();
-        let same_city = known
-            .iter()
-            .map(String::as_str)
-            .find(|zone| city(zone) == city(&name).replace(' ', "_"));
-        let near = same_city.or_else(|| nearest_zone(&name, &known));
-        let help = match near.filter(|_| !fixed) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "write the IANA name, for example `Europe/Bucharest` or `UTC`".to_owned(),
-        };
-        self.problems.report(
-            Problem::error(
-                codes::TIME_ZONE,
-                node.span,
-                format!("`{name}` is not a time zone"),
-            )
-            .help(help),
-        );
-        None
     }
 
     fn event(&mut self, fields: &Fields<'_>, trigger: &Scope<'a>) -> Option<Event> {
@@ -358,13 +210,9 @@ impl<'a> Checker<'a> {
                 .get("as")
                 .and_then(|node| self.text_of(node, "as"))
                 .unwrap_or_else(|| "item".to_owned());
-            self.variables.entry(variable.clone()).or_insert(Variable {
-                line: entry.key.span.line,
-            });
+            self.variables.entry(variable.clone()).or_insert(Variable { line: entry.key.span.line });
             let item = items.as_ref().map_or(Shape::Unknown, |(_, item)| item.clone());
-            outer = outer
-                .with(&variable, item)
-                .with(&format!("{variable}_index"), Shape::Integer);
+            outer = outer.with(&variable, item).with(&format!("{variable}_index"), Shape::Integer);
             let key = fields.get("key").and_then(|node| self.template(node, &outer));
             for_each = items.map(|(items, _)| EventForEach { items, variable, key });
         } else {
@@ -377,9 +225,7 @@ impl<'a> Checker<'a> {
         }
         let checked = self.call(fields, Caller::EventTrigger, &outer);
         let dedupe = fields.get("dedupe").and_then(|node| self.template(node, trigger));
-        let silence = fields
-            .get("silence")
-            .and_then(|node| self.duration(node, "silence"));
+        let silence = fields.get("silence").and_then(|node| self.duration(node, "silence"));
         let collect = fields.get("collect").and_then(|node| self.collect(node));
         let catch_up = fields.get("catch-up").and_then(|node| {
             let fields = self.map(node, "`catch-up`", &["uses", "with"])?;
@@ -402,28 +248,16 @@ impl<'a> Checker<'a> {
             .required(&fields, "up-to", "the most events in one run")
             .and_then(|node| self.integer(node, "up-to", 1..=10_000));
         let within = self
-            .required(
-                &fields,
-                "within",
-                "how long the first event waits for more, for example 2s",
-            )
+            .required(&fields, "within", "how long the first event waits for more, for example 2s")
             .and_then(|node| self.duration(node, "within"));
-        Some(Collect {
-            up_to: up_to?,
-            within: within?,
-        })
+        Some(Collect { up_to: up_to?, within: within? })
     }
 
     fn after_workflow(&mut self, fields: &Fields<'_>) -> Option<AfterWorkflow> {
-        let names = self.required(
-            fields,
-            "name",
-            "the id of the other workflow, its file's name without .yaml",
-        )?;
-        let names = Self::one_or_more(names)
-            .into_iter()
-            .filter_map(|node| self.text_of(node, "name"))
-            .collect();
+        let names =
+            self.required(fields, "name", "the id of the other workflow, its file's name without .yaml")?;
+        let names =
+            Self::one_or_more(names).into_iter().filter_map(|node| self.text_of(node, "name")).collect();
         let statuses = match fields.get("status") {
             Some(node) => Self::one_or_more(node)
                 .into_iter()
@@ -435,63 +269,17 @@ impl<'a> Checker<'a> {
     }
 
     fn file(&mut self, fields: &Fields<'_>) -> Option<File> {
-        let folder = self
-            .required(fields, "folder", "the name of a folder of `bascule.yaml`")
-            .and_then(|node| {
+        let folder =
+            self.required(fields, "folder", "the name of a folder of `bascule.yaml`").and_then(|node| {
                 let text = self.text_of(node, "folder")?;
-                self.capability_name(node, &text, Capability::Folder, "folder")
-                    .map(|_| text)
+                self.capability_name(node, &text, Capability::Folder, "folder").map(|_| text)
             });
-        let pattern = fields
-            .get("pattern")
-            .and_then(|node| self.text_of(node, "pattern"));
-        let settle = fields
-            .get("settle")
-            .and_then(|node| self.duration(node, "settle"));
+        let pattern = fields.get("pattern").and_then(|node| self.text_of(node, "pattern"));
+        let settle = fields.get("settle").and_then(|node| self.duration(node, "settle"));
         Some(File {
             folder: folder?,
             pattern: pattern.unwrap_or_else(|| "*".to_owned()),
             settle: settle.unwrap_or(Duration::from_secs(2)),
         })
     }
-}
-
-/// The field of a cron line that cannot be.
-fn wrong_field(line: &str) -> Option<(&'static str, &str)> {
-    let names = [
-        "second",
-        "minute",
-        "hour",
-        "day of the month",
-        "month",
-        "day of the week",
-    ];
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let names = names.get(names.len().checked_sub(fields.len())?..)?;
-    names
-        .iter()
-        .copied()
-        .zip(fields.iter().copied())
-        .enumerate()
-        .find_map(|(index, (name, field))| {
-            let mut alone = vec!["*"; fields.len()];
-            *alone.get_mut(index)? = field;
-            Cron::from_str(&alone.join(" ")).is_err().then_some((name, field))
-        })
-}
-
-/// A zone with a typing error or two in its name.
-fn nearest_zone<'z>(name: &str, known: &'z [String]) -> Option<&'z str> {
-    let written = name.to_lowercase();
-    known
-        .iter()
-        .map(|zone| {
-            (
-                strsim::osa_distance(&written, &zone.to_lowercase()),
-                zone.as_str(),
-            )
-        })
-        .filter(|(distance, _)| *distance <= 3)
-        .min()
-        .map(|(_, zone)| zone)
 }

@@ -20,11 +20,7 @@ impl<'a> Checker<'a> {
                 && !accepts(ty, kind)
             {
                 let mixed = node.as_str().is_some_and(is_mixed);
-                let got = if mixed {
-                    "text around `${{ }}`".to_owned()
-                } else {
-                    kind.name().to_owned()
-                };
+                let got = if mixed { "text around `${{ }}`".to_owned() } else { kind.name().to_owned() };
                 let help = mixed
                     .then(|| "a value keeps its type only if it is exactly one `${{ }}`".to_owned())
                     .or_else(|| {
@@ -35,10 +31,7 @@ impl<'a> Checker<'a> {
             }
             return;
         }
-        if node
-            .as_str()
-            .is_some_and(|text| text.contains("${{") && !text.contains("$${{"))
-        {
+        if node.as_str().is_some_and(|text| text.contains("${{") && !text.contains("$${{")) {
             return;
         }
         match ty {
@@ -76,10 +69,7 @@ impl<'a> Checker<'a> {
             Type::Enum { cases, .. } => self.choice(node, ty, cases, path),
             Type::Flags { flags, .. } => match node.as_list() {
                 Some(items) => {
-                    let case = Type::Enum {
-                        name: String::new(),
-                        cases: flags.clone(),
-                    };
+                    let case = Type::Enum { name: String::new(), cases: flags.clone() };
                     for (index, node) in items.iter().enumerate() {
                         self.choice(node, &case, flags, &format!("{path}[{index}]"));
                     }
@@ -89,11 +79,7 @@ impl<'a> Checker<'a> {
             Type::Result(ok, err) => {
                 let cases: Vec<Case> = [("ok", ok), ("err", err)]
                     .into_iter()
-                    .map(|(name, ty)| Case {
-                        name: name.to_owned(),
-                        ty: ty.as_deref().cloned(),
-                        docs: None,
-                    })
+                    .map(|(name, ty)| Case { name: name.to_owned(), ty: ty.as_deref().cloned(), docs: None })
                     .collect();
                 self.variant(node, ty, &cases, path, scope);
             }
@@ -110,15 +96,9 @@ impl<'a> Checker<'a> {
         let (fits, help) = match ty {
             Type::Bool => (value.is_boolean(), boolean_help(scalar)),
             Type::Integer { min, max, .. } => {
-                let number = value
-                    .as_i64()
-                    .map(i128::from)
-                    .or_else(|| value.as_u64().map(i128::from));
+                let number = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
                 let fits = number.is_some_and(|number| (*min..=*max).contains(&number));
-                (
-                    fits,
-                    number_help(scalar).or_else(|| number.map(|_| format!("it takes {min} to {max}"))),
-                )
+                (fits, number_help(scalar).or_else(|| number.map(|_| format!("it takes {min} to {max}"))))
             }
             Type::Float => (value.is_number(), number_help(scalar)),
             Type::Char => (value.as_str().is_some_and(|text| text.chars().count() == 1), None),
@@ -146,13 +126,7 @@ impl<'a> Checker<'a> {
             return;
         }
         let near = suggest::nearest(written, cases.iter().map(String::as_str));
-        self.mismatch(
-            node,
-            ty,
-            path,
-            &node.describe(),
-            near.map(|near| format!("did you mean `{near}`?")),
-        );
+        self.mismatch(node, ty, path, &node.describe(), near.map(|near| format!("did you mean `{near}`?")));
     }
 
     fn variant(&mut self, node: &Node, ty: &Type, cases: &[Case], path: &str, scope: &Scope<'a>) {
@@ -162,14 +136,7 @@ impl<'a> Checker<'a> {
         };
         match &node.data {
             Data::Scalar(_) => match node.as_str().map(|text| (text, case_of(text))) {
-                Some((
-                    _,
-                    Some(Case {
-                        name,
-                        ty: Some(inner),
-                        ..
-                    }),
-                )) => {
+                Some((_, Some(Case { name, ty: Some(inner), .. }))) => {
                     let help = format!("write `{name}: ..` with {}", type_name(inner));
                     self.mismatch(node, ty, path, &format!("`{name}` without its value"), Some(help));
                 }
@@ -188,33 +155,23 @@ impl<'a> Checker<'a> {
             Data::Map(entries) => {
                 let [Entry { key, value }] = entries.as_slice() else {
                     let message = format!("a map of {} entries", entries.len());
-                    self.mismatch(
-                        node,
-                        ty,
-                        path,
-                        &message,
-                        Some("write exactly one of them".to_owned()),
-                    );
+                    self.mismatch(node, ty, path, &message, Some("write exactly one of them".to_owned()));
                     return;
                 };
                 match case_of(&key.text) {
-                    Some(Case {
-                        name,
-                        ty: Some(inner),
-                        ..
-                    }) => self.value(value, inner, &format!("{path}.{name}"), scope),
+                    Some(Case { name, ty: Some(inner), .. }) => {
+                        self.value(value, inner, &format!("{path}.{name}"), scope)
+                    }
                     Some(_) if value.is_null() => {}
                     Some(Case { name, .. }) => {
                         let message = format!("{path}: `{name}` carries no value, got {}", value.describe());
                         let problem = Problem::error(codes::WRONG_TYPE, value.span, message);
-                        self.problems
-                            .report(problem.help(format!("write `{name}` alone")));
+                        self.problems.report(problem.help(format!("write `{name}` alone")));
                     }
                     None => {
                         let message = format!("{path}: unknown case `{}`", key.text);
                         let problem = Problem::error(codes::WRONG_TYPE, key.span, message);
-                        self.problems
-                            .report(problem.help_if(Self::candidates(&key.text, names())));
+                        self.problems.report(problem.help_if(Self::candidates(&key.text, names())));
                     }
                 }
             }
@@ -224,10 +181,7 @@ impl<'a> Checker<'a> {
 
     fn record(&mut self, node: &Node, name: &str, fields: &[Field], path: &str, scope: &Scope<'a>) {
         let Some(entries) = node.as_map() else {
-            let ty = Type::Record {
-                name: name.to_owned(),
-                fields: fields.to_vec(),
-            };
+            let ty = Type::Record { name: name.to_owned(), fields: fields.to_vec() };
             let help = format!("write {}", sketch(fields));
             self.mismatch(node, &ty, path, &node.describe(), Some(help));
             return;
@@ -253,8 +207,7 @@ impl<'a> Checker<'a> {
                     let names = fields.iter().map(|field| field.name.as_str());
                     let message = format!("{path}: unknown field `{written}` of `{name}`");
                     let problem = Problem::error(codes::WRONG_TYPE, entry.key.span, message);
-                    self.problems
-                        .report(problem.help_if(Self::candidates(written, names)));
+                    self.problems.report(problem.help_if(Self::candidates(written, names)));
                 }
             }
         }
@@ -276,8 +229,7 @@ impl<'a> Checker<'a> {
     fn mismatch(&mut self, node: &Node, ty: &Type, path: &str, got: &str, help: Option<String>) {
         let message = format!("{path}: expected {}, got {got}", type_name(ty));
         let help = help.unwrap_or_else(|| usual_help(ty, node));
-        self.problems
-            .report(Problem::error(codes::WRONG_TYPE, node.span, message).help(help));
+        self.problems.report(Problem::error(codes::WRONG_TYPE, node.span, message).help(help));
     }
 }
 
@@ -406,9 +358,7 @@ fn boolean_help(scalar: &Scalar) -> Option<String> {
 
 fn is_base64(text: &str) -> bool {
     let digits = text.trim_end_matches('=');
-    text.len() % 4 == 0
+    text.len().is_multiple_of(4)
         && text.len() - digits.len() <= 2
-        && digits
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }

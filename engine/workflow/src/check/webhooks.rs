@@ -12,18 +12,8 @@ use crate::quantity;
 use crate::signature::Capability;
 use crate::trigger::{Body, Respond, Source, Trigger, Webhook, WebhookAuth};
 
-pub(super) const KEYS: [&str; 10] = [
-    "path",
-    "method",
-    "auth",
-    "addresses",
-    "dedupe",
-    "body",
-    "max-body",
-    "timeout",
-    "respond",
-    "within",
-];
+pub(super) const KEYS: [&str; 10] =
+    ["path", "method", "auth", "addresses", "dedupe", "body", "max-body", "timeout", "respond", "within"];
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
@@ -43,40 +33,30 @@ impl<'a> Checker<'a> {
             Some(node) => self.webhook_auth(node),
             None => {
                 let message = "`webhook` needs `auth`: who may call it?";
-                self.problems
-                    .report(Problem::error(codes::WEBHOOK_AUTH, fields.start(), message).help(
-                        "for example `auth: { hmac-sha256: { secret: NAME } }`; `auth: none` lets anybody in",
-                    ));
+                self.problems.report(Problem::error(codes::WEBHOOK_AUTH, fields.start(), message).help(
+                    "for example `auth: { hmac-sha256: { secret: NAME } }`; `auth: none` lets anybody in",
+                ));
                 None
             }
         };
-        let addresses = fields
-            .get("addresses")
-            .map(|node| self.addresses(node))
-            .unwrap_or_default();
+        let addresses = fields.get("addresses").map(|node| self.addresses(node)).unwrap_or_default();
         let dedupe = fields.get("dedupe").and_then(|node| self.template(node, scope));
         let body = match fields.get("body") {
             Some(node) => self.body(node),
             None => Some(Body::Json),
         };
-        let max_body_bytes = fields
-            .get("max-body")
-            .and_then(|node| self.size(node, "max-body"))
-            .unwrap_or(1 << 20);
+        let max_body_bytes =
+            fields.get("max-body").and_then(|node| self.size(node, "max-body")).unwrap_or(1 << 20);
         let timeout = fields
             .get("timeout")
             .and_then(|node| self.duration(node, "timeout"))
             .unwrap_or(Duration::from_secs(10));
-        let within = fields
-            .get("within")
-            .and_then(|node| self.duration(node, "within"));
+        let within = fields.get("within").and_then(|node| self.duration(node, "within"));
         let word = fields
             .get("respond")
             .and_then(|node| self.word(node, "respond", &["accepted", "result", "empty"]));
         let respond = match word {
-            Some("result") => Respond::Result {
-                within: within.unwrap_or(Duration::from_secs(30)),
-            },
+            Some("result") => Respond::Result { within: within.unwrap_or(Duration::from_secs(30)) },
             Some("empty") => Respond::Empty,
             _ => Respond::Accepted,
         };
@@ -107,14 +87,12 @@ impl<'a> Checker<'a> {
         let plain = |part: &str| {
             !part.is_empty()
                 && !matches!(part, "." | "..")
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
         let part_fits = |part: &str| {
             part.strip_prefix('{')
                 .and_then(|part| part.strip_suffix('}'))
-                .map_or_else(|| plain(part), super::expressions::is_name)
+                .map_or_else(|| plain(part), super::names::is_name)
         };
         if !path.is_empty() && path.split('/').all(part_fits) {
             return Some(path.to_owned());
@@ -146,10 +124,8 @@ impl<'a> Checker<'a> {
             };
             if webhook.path == own.path && webhook.methods.iter().any(|method| own.methods.contains(method)) {
                 let span = entry.value.get("path").map_or(entry.key.span, |node| node.span);
-                let message = format!(
-                    "the path `{}` is taken by the webhook on line {}",
-                    own.path, other.line
-                );
+                let message =
+                    format!("the path `{}` is taken by the webhook on line {}", own.path, other.line);
                 self.problems.report(
                     Problem::error(codes::WEBHOOK_PATH, span, message)
                         .help("give each its own path or method"),
@@ -170,51 +146,33 @@ impl<'a> Checker<'a> {
                 "write `none`, or a map with one of `hmac-sha256`, `header`, `basic`, `digest`".to_owned()
             };
             self.problems.report(
-                Problem::error(
-                    codes::WEBHOOK_AUTH,
-                    node.span,
-                    format!("`auth` cannot be `{text}`"),
-                )
-                .help(help),
+                Problem::error(codes::WEBHOOK_AUTH, node.span, format!("`auth` cannot be `{text}`"))
+                    .help(help),
             );
             return None;
         }
         let entries = node.as_map().unwrap_or_default();
         let [Entry { key, value }] = entries else {
             let message = if entries.is_empty() {
-                format!(
-                    "`auth` needs a way to tell who calls, this is {}",
-                    node.describe()
-                )
+                format!("`auth` needs a way to tell who calls, this is {}", node.describe())
             } else {
                 "`auth` takes exactly one way to tell who calls".to_owned()
             };
             let help = "for example `auth: { hmac-sha256: { secret: NAME } }`, or `auth: none`";
-            self.problems
-                .report(Problem::error(codes::WEBHOOK_AUTH, node.span, message).help(help));
+            self.problems.report(Problem::error(codes::WEBHOOK_AUTH, node.span, message).help(help));
             return None;
         };
         match key.text.as_str() {
             "hmac-sha256" => {
-                let keys = [
-                    "secret",
-                    "header",
-                    "timestamp-header",
-                    "tolerance",
-                    "prefix",
-                    "encoding",
-                ];
+                let keys = ["secret", "header", "timestamp-header", "tolerance", "prefix", "encoding"];
                 let fields = self.map(value, "`hmac-sha256`", &keys)?;
                 let secret = self.secret(&fields, "secret");
                 let mut text = |key: &str| fields.get(key).and_then(|node| self.text_of(node, key));
                 let (header, timestamp_header, prefix) =
                     (text("header"), text("timestamp-header"), text("prefix"));
-                let tolerance = fields
-                    .get("tolerance")
-                    .and_then(|node| self.duration(node, "tolerance"));
-                let encoding = fields
-                    .get("encoding")
-                    .and_then(|node| self.word(node, "encoding", &["hex", "base64"]));
+                let tolerance = fields.get("tolerance").and_then(|node| self.duration(node, "tolerance"));
+                let encoding =
+                    fields.get("encoding").and_then(|node| self.word(node, "encoding", &["hex", "base64"]));
                 if timestamp_header.is_none() {
                     self.keys_exclude(
                         &fields,
@@ -238,10 +196,7 @@ impl<'a> Checker<'a> {
                     .required(&fields, "name", "the header's name")
                     .and_then(|node| self.text_of(node, "name"));
                 let secret = self.secret(&fields, "secret");
-                Some(WebhookAuth::Header {
-                    name: name?,
-                    secret: secret?,
-                })
+                Some(WebhookAuth::Header { name: name?, secret: secret? })
             }
             kind @ ("basic" | "digest") => {
                 let what = if kind == "basic" { "`basic`" } else { "`digest`" };
@@ -259,8 +214,7 @@ impl<'a> Checker<'a> {
             other => {
                 let help = Self::candidates(other, kinds);
                 let message = format!("`{other}` is not a way to tell who calls");
-                self.problems
-                    .report(Problem::error(codes::WEBHOOK_AUTH, key.span, message).help_if(help));
+                self.problems.report(Problem::error(codes::WEBHOOK_AUTH, key.span, message).help_if(help));
                 None
             }
         }
@@ -275,12 +229,11 @@ impl<'a> Checker<'a> {
         let name = self.text_of(node, key)?;
         let fits = name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         if fits {
             return Some(name);
         }
+        self.problems.blot(node.span);
         self.problems.report(
             Problem::error(codes::WEBHOOK_AUTH, node.span, format!("`{key}` must be the name of a secret"))
                 .help("never write a secret into a workflow: store it with `bascule secret set NAME` and write NAME here"),
@@ -316,8 +269,7 @@ impl<'a> Checker<'a> {
                 "multipart" => {
                     let message = "`body: multipart` needs a folder for the files";
                     let help = "write `body: { multipart: { folder: NAME } }`";
-                    self.problems
-                        .report(Problem::error(codes::MISSING_KEY, node.span, message).help(help));
+                    self.problems.report(Problem::error(codes::MISSING_KEY, node.span, message).help(help));
                     None
                 }
                 _ => Some(Body::Json),
@@ -333,16 +285,12 @@ impl<'a> Checker<'a> {
     }
 
     fn size(&mut self, node: &Node, key: &str) -> Option<u64> {
-        let text = node
-            .as_scalar()
-            .map(|scalar| scalar.text.as_str())
-            .unwrap_or_default();
+        let text = node.as_scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();
         match quantity::size(text) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 let message = format!("`{key}`: {}", error.message);
-                self.problems
-                    .report(Problem::error(codes::BAD_VALUE, node.span, message).help(error.help));
+                self.problems.report(Problem::error(codes::BAD_VALUE, node.span, message).help(error.help));
                 None
             }
         }
@@ -351,9 +299,8 @@ impl<'a> Checker<'a> {
 
 /// `192.0.2.0/24`, `192.0.2.7`, `2001:db8::/32`
 fn is_range(text: &str) -> bool {
-    let (address, length) = text
-        .split_once('/')
-        .map_or((text, None), |(address, length)| (address, Some(length)));
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let Ok(address) = address.parse::<IpAddr>() else {
         return false;
     };

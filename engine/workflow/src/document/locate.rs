@@ -33,9 +33,7 @@ pub(super) fn part(source: &str, whole: Span, scalar: &Scalar, start: usize, end
         return whole;
     };
     let quote = usize::from(matches!(scalar.style, Style::SingleQuoted | Style::DoubleQuoted));
-    let inner = written
-        .get(quote..written.len().saturating_sub(quote))
-        .unwrap_or_default();
+    let inner = written.get(quote..written.len().saturating_sub(quote)).unwrap_or_default();
     let offset = whole.start + quote;
     let (start, end) = (floor(&scalar.text, start), floor(&scalar.text, end));
     if inner == scalar.text {
@@ -45,14 +43,13 @@ pub(super) fn part(source: &str, whole: Span, scalar: &Scalar, start: usize, end
         return whole;
     };
     // The last character's end, not the next one's beginning: white space of the file may lie between.
-    let to = scalar
-        .text
-        .get(..end)
-        .and_then(|text| text.char_indices().next_back())
-        .map_or(Some(from), |(at, last)| {
+    let to = scalar.text.get(..end).and_then(|text| text.char_indices().next_back()).map_or(
+        Some(from),
+        |(at, last)| {
             source_offset(inner, scalar, at)
                 .map(|at| at + inner.get(at..).map_or(0, |rest| width(rest, last, scalar.style)))
-        });
+        },
+    );
     span(source, offset + from, offset + to.unwrap_or(from).max(from))
 }
 
@@ -111,9 +108,5 @@ fn source_offset(inner: &str, scalar: &Scalar, at: usize) -> Option<usize> {
             position += next.len_utf8();
         }
     }
-    Some(if at >= scalar.text.len() {
-        inner.len()
-    } else {
-        found
-    })
+    Some(if at >= scalar.text.len() { inner.len() } else { found })
 }

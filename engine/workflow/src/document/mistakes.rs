@@ -31,39 +31,20 @@ struct Place<'s> {
 
 impl<'s> Place<'s> {
     fn new(source: &'s str, at: usize) -> Self {
-        let line_start = source
-            .get(..at)
-            .and_then(|text| text.rfind('\n'))
-            .map_or(0, |newline| newline + 1);
-        let line = source
-            .get(line_start..)
-            .and_then(|text| text.lines().next())
-            .unwrap_or_default();
-        Self {
-            source,
-            at,
-            line_start,
-            line,
-        }
+        let line_start = source.get(..at).and_then(|text| text.rfind('\n')).map_or(0, |newline| newline + 1);
+        let line = source.get(line_start..).and_then(|text| text.lines().next()).unwrap_or_default();
+        Self { source, at, line_start, line }
     }
 
     /// The character itself.
     fn here(&self) -> Span {
-        let width = self
-            .source
-            .get(self.at..)
-            .and_then(|text| text.chars().next())
-            .map_or(0, char::len_utf8);
+        let width = self.source.get(self.at..).and_then(|text| text.chars().next()).map_or(0, char::len_utf8);
         locate::span(self.source, self.at, self.at + width)
     }
 
     /// From the character to the end of its line, without a comment.
     fn rest(&self) -> Span {
-        let rest = self
-            .source
-            .get(self.at..)
-            .and_then(|text| text.lines().next())
-            .unwrap_or_default();
+        let rest = self.source.get(self.at..).and_then(|text| text.lines().next()).unwrap_or_default();
         let rest = rest.split(" #").next().unwrap_or_default().trim_end();
         locate::span(self.source, self.at, self.at + rest.len())
     }
@@ -114,24 +95,15 @@ impl<'s> Place<'s> {
 
     /// The line before, if there is one that is not empty.
     fn line_before(&self) -> Option<(usize, &'s str)> {
-        let before = self
-            .source
-            .get(..self.line_start)?
-            .trim_end_matches(['\n', '\r', ' ', '\t']);
+        let before = self.source.get(..self.line_start)?.trim_end_matches(['\n', '\r', ' ', '\t']);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        before
-            .get(start..)
-            .filter(|line| !line.trim().is_empty())
-            .map(|line| (start, line))
+        before.get(start..).filter(|line| !line.trim().is_empty()).map(|line| (start, line))
     }
 }
 
 /// `{ device: ${{ device }} }`: a brace ends the text where it should not.
 fn unquoted_expression(kind: &ErrorKind, place: &Place<'_>) -> Option<Problem> {
-    if matches!(
-        kind,
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::UnknownQuotedScalarEscape
-    ) {
+    if matches!(kind, ErrorKind::UnclosedQuotedScalar | ErrorKind::UnknownQuotedScalarEscape) {
         return None;
     }
     let brace = place.line.find("{{")?;
@@ -143,16 +115,9 @@ fn unquoted_expression(kind: &ErrorKind, place: &Place<'_>) -> Option<Problem> {
     if quoted {
         return None;
     }
-    let length = place
-        .line
-        .get(start..)?
-        .find("}}")
-        .map_or(place.line.len() - start, |end| end + 2);
+    let length = place.line.get(start..)?.find("}}").map_or(place.line.len() - start, |end| end + 2);
     let written = place.line.get(start..start + length)?;
-    let inner = written
-        .trim_start_matches(['$', '{'])
-        .trim_end_matches('}')
-        .trim();
+    let inner = written.trim_start_matches(['$', '{']).trim_end_matches('}').trim();
     let from = place.line_start + start;
     let span = locate::span(place.source, from, from + length);
     let quotes = if inner.contains('"') { '\'' } else { '"' };
@@ -161,10 +126,10 @@ fn unquoted_expression(kind: &ErrorKind, place: &Place<'_>) -> Option<Problem> {
     } else {
         "an expression inside `{ }` or `[ ]` must be quoted"
     };
-    Some(Problem::error(codes::BRACES, span, message).help(format!(
-        "write {quotes}${{{{ {} }}}}{quotes}",
-        super::shorten(inner)
-    )))
+    Some(
+        Problem::error(codes::BRACES, span, message)
+            .help(format!("write {quotes}${{{{ {} }}}}{quotes}", super::shorten(inner))),
+    )
 }
 
 type Description = (Span, String, String);
@@ -177,10 +142,7 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart
         | ErrorKind::TabInPlainScalar => {
-            let at = place
-                .line
-                .find('\t')
-                .map_or(place.at, |tab| place.line_start + tab);
+            let at = place.line.find('\t').map_or(place.at, |tab| place.line_start + tab);
             of(
                 locate::span(place.source, at, at + 1),
                 "a tab stands where YAML allows spaces only",
@@ -199,19 +161,11 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
         ),
         ErrorKind::UnclosedFlowCollection { open } => {
             let close = if *open == '[' { ']' } else { '}' };
-            (
-                place.here(),
-                format!("`{open}` is never closed"),
-                format!("add the `{close}` that ends it"),
-            )
+            (place.here(), format!("`{open}` is never closed"), format!("add the `{close}` that ends it"))
         }
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
             let wanted = if *open == '[' { ']' } else { '}' };
-            (
-                place.here(),
-                format!("`{open}` is closed by `{close}`"),
-                format!("write `{wanted}`"),
-            )
+            (place.here(), format!("`{open}` is closed by `{close}`"), format!("write `{wanted}`"))
         }
         ErrorKind::MisplacedFlowCollectionEnd => of(
             place.here(),
@@ -226,11 +180,7 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
             let (at, bracket) = place.open_bracket().unwrap_or((place.at, '{'));
             let close = if bracket == '[' { ']' } else { '}' };
             let help = format!("add the `{close}` that ends it");
-            (
-                locate::span(place.source, at, at + 1),
-                format!("`{bracket}` is never closed"),
-                help,
-            )
+            (locate::span(place.source, at, at + 1), format!("`{bracket}` is never closed"), help)
         }
         ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::ExpectedFlowSequenceSeparator => of(
             place.here(),
@@ -278,11 +228,9 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
                 format!("write \"{}\"", super::shorten(written)),
             )
         }
-        ErrorKind::UnexpectedCharacter { character } if character.is_control() => of(
-            place.here(),
-            "a control character stands here",
-            "save the file as plain UTF-8 text",
-        ),
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => {
+            of(place.here(), "a control character stands here", "save the file as plain UTF-8 text")
+        }
         ErrorKind::UnexpectedCharacter { character } => {
             let rest = place.written();
             let written = place.source.get(rest.start..rest.end).unwrap_or_default();
@@ -297,11 +245,9 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
             "a `#` begins a comment here, in the middle of a text",
             "quote the text if the `#` belongs to it",
         ),
-        ErrorKind::DirectiveDisallowed => of(
-            place.rest(),
-            "YAML directives (`%YAML`, `%TAG`) are not used here",
-            "remove the line",
-        ),
+        ErrorKind::DirectiveDisallowed => {
+            of(place.rest(), "YAML directives (`%YAML`, `%TAG`) are not used here", "remove the line")
+        }
         ErrorKind::BlockEntryInFlowCollection | ErrorKind::BlockSequenceEntryNotAllowed => of(
             place.here(),
             "a `-` entry cannot begin here",
@@ -317,11 +263,9 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
         | ErrorKind::UnexpectedEofImplicitFlowMapping
         | ErrorKind::UnexpectedEofBlockSequence
         | ErrorKind::UnexpectedEofBlockMapping
-        | ErrorKind::UnexpectedEof => of(
-            place.here(),
-            "the file ends too early",
-            "is a bracket, brace or quote left open?",
-        ),
+        | ErrorKind::UnexpectedEof => {
+            of(place.here(), "the file ends too early", "is a bracket, brace or quote left open?")
+        }
         other => (
             place.here(),
             format!("this is not YAML: {other}"),
@@ -334,11 +278,8 @@ fn describe(kind: &ErrorKind, place: &Place<'_>) -> Description {
 fn value_not_allowed(place: &Place<'_>) -> Description {
     let before = place.source.get(place.line_start..place.at).unwrap_or_default();
     if let Some(colon) = before.find(": ") {
-        let start = colon
-            + 2
-            + before
-                .get(colon + 2..)
-                .map_or(0, |text| text.len() - text.trim_start().len());
+        let start =
+            colon + 2 + before.get(colon + 2..).map_or(0, |text| text.len() - text.trim_start().len());
         let value = place.line.get(start..).unwrap_or_default().trim_end();
         let from = place.line_start + start;
         return (
@@ -350,11 +291,7 @@ fn value_not_allowed(place: &Place<'_>) -> Description {
     if let Some((start, line)) = place.line_before() {
         let text = line.trim();
         let indentation = line.len() - line.trim_start().len();
-        let span = locate::span(
-            place.source,
-            start + indentation,
-            start + indentation + text.len(),
-        );
+        let span = locate::span(place.source, start + indentation, start + indentation + text.len());
         if !text.contains(": ") && !text.ends_with(':') {
             return missing_colon(place, span);
         }
@@ -379,11 +316,7 @@ fn missing_colon(place: &Place<'_>, span: Span) -> Description {
     let help = if value.trim().is_empty() {
         format!("write `{}:`", super::shorten(key))
     } else {
-        format!(
-            "write `{}: {}`, with a colon and a space",
-            super::shorten(key),
-            super::shorten(value)
-        )
+        format!("write `{}: {}`, with a colon and a space", super::shorten(key), super::shorten(value))
     };
     let message = if text.contains(':') {
         "a space is missing after the `:`"
@@ -412,19 +345,12 @@ fn indentation(place: &Place<'_>) -> Description {
             );
         }
     }
-    (
-        place.whole_line(),
-        "this line is not indented like those it belongs to".to_owned(),
-        help,
-    )
+    (place.whole_line(), "this line is not indented like those it belongs to".to_owned(), help)
 }
 
 /// The opening quote that has no partner: the last line above with an odd number of them.
 fn unclosed_quote(place: &Place<'_>) -> Description {
-    let above = place
-        .source
-        .get(..place.line_start + place.line.len())
-        .unwrap_or_default();
+    let above = place.source.get(..place.line_start + place.line.len()).unwrap_or_default();
     let mut lines = Vec::new();
     let mut start = 0;
     for line in above.split_inclusive('\n') {
@@ -442,18 +368,12 @@ fn unclosed_quote(place: &Place<'_>) -> Description {
             }
         }
     }
-    (
-        place.here(),
-        "a quote is never closed".to_owned(),
-        "add the quote that ends the text".to_owned(),
-    )
+    (place.here(), "a quote is never closed".to_owned(), "add the quote that ends the text".to_owned())
 }
 
 /// The word that begins at the place.
 fn word<'s>(place: &Place<'s>) -> &'s str {
     let rest = place.source.get(place.at..).unwrap_or_default();
-    let end = rest
-        .find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']'))
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']')).unwrap_or(rest.len());
     rest.get(..end).unwrap_or_default()
 }

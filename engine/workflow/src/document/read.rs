@@ -18,12 +18,7 @@ impl Document {
                 text.len() / 1024,
                 LIMITS.bytes / 1024
             );
-            let start = Span {
-                start: 0,
-                end: 0,
-                line: 1,
-                column: 1,
-            };
+            let start = Span { start: 0, end: 0, line: 1, column: 1 };
             problems.report(
                 Problem::error(codes::TOO_LARGE, start, message)
                     .help("keep data out of the file: read it in a step, or hand it over as an input"),
@@ -117,12 +112,7 @@ impl<'t> Reader<'t, '_> {
             }
         }
         Ok(root.unwrap_or_else(|| Node {
-            span: Span {
-                start: 0,
-                end: 0,
-                line: 1,
-                column: 1,
-            },
+            span: Span { start: 0, end: 0, line: 1, column: 1 },
             data: Data::Scalar(Scalar {
                 text: String::new(),
                 style: Style::Plain,
@@ -135,11 +125,7 @@ impl<'t> Reader<'t, '_> {
     fn document_marker(&self, span: granit_parser::Span) -> Span {
         let span = convert(span);
         let before = self.text.get(..span.start).unwrap_or_default();
-        let from = if self
-            .text
-            .get(span.start..)
-            .is_some_and(|rest| rest.starts_with("---"))
-        {
+        let from = if self.text.get(span.start..).is_some_and(|rest| rest.starts_with("---")) {
             span.start
         } else {
             before.rfind("---").unwrap_or(span.start)
@@ -204,11 +190,7 @@ impl<'t> Reader<'t, '_> {
         };
         if let Some(id) = anchor {
             self.open.retain(|open| *open != id);
-            let anchored = Anchored {
-                height: height(&node),
-                nodes: self.nodes - before,
-                node: node.clone(),
-            };
+            let anchored = Anchored { height: height(&node), nodes: self.nodes - before, node: node.clone() };
             self.anchors.insert(id, anchored);
         }
         Ok(node)
@@ -248,27 +230,12 @@ impl<'t> Reader<'t, '_> {
             _ => Style::Block,
         };
         // What is left out altogether comes as `~` with an empty span.
-        let text = if style == Style::Plain && span.start == span.end {
-            ""
-        } else {
-            text
-        };
-        let value = if style == Style::Plain {
-            scalar::resolve(text)
-        } else {
-            text.into()
-        };
+        let text = if style == Style::Plain && span.start == span.end { "" } else { text };
+        let value = if style == Style::Plain { scalar::resolve(text) } else { text.into() };
         if style == Style::Plain {
             surprises::warn(text, &value, span, self.problems);
         }
-        Node {
-            span,
-            data: Data::Scalar(Scalar {
-                text: text.to_owned(),
-                style,
-                value,
-            }),
-        }
+        Node { span, data: Data::Scalar(Scalar { text: text.to_owned(), style, value }) }
     }
 
     fn list(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
@@ -278,13 +245,7 @@ impl<'t> Reader<'t, '_> {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
                 let end = end_of(&items, |item: &Node| item.span).max(convert(span).end_if_some());
-                return Ok(Node {
-                    span: Span {
-                        end: end.max(start.end),
-                        ..start
-                    },
-                    data: Data::List(items),
-                });
+                return Ok(Node { span: Span { end: end.max(start.end), ..start }, data: Data::List(items) });
             }
             items.push(self.node(event, span, depth)?);
         }
@@ -299,10 +260,7 @@ impl<'t> Reader<'t, '_> {
             if matches!(event, Event::MappingEnd) {
                 let end = end_of(&entries, |entry: &Entry| entry.value.span).max(convert(at).end_if_some());
                 return Ok(Node {
-                    span: Span {
-                        end: end.max(start.end),
-                        ..start
-                    },
+                    span: Span { end: end.max(start.end), ..start },
                     data: Data::Map(entries),
                 });
             }
@@ -317,11 +275,7 @@ impl<'t> Reader<'t, '_> {
                 );
                 // Refused; merged all the same, so that what it would bring is not reported as missing.
                 if let Data::Map(merged) = value.data {
-                    entries.extend(
-                        merged
-                            .into_iter()
-                            .filter(|entry| !first.contains_key(&entry.key.text)),
-                    );
+                    entries.extend(merged.into_iter().filter(|entry| !first.contains_key(&entry.key.text)));
                 }
             } else if let Some(earlier) = first.get(&key.text) {
                 self.problems.report(
@@ -330,10 +284,7 @@ impl<'t> Reader<'t, '_> {
                         key.span,
                         format!("`{}` stands here twice", key.text),
                     )
-                    .help(format!(
-                        "it stands on line {} already; keep one of them",
-                        earlier.line
-                    )),
+                    .help(format!("it stands on line {} already; keep one of them", earlier.line)),
                 );
             } else {
                 first.insert(key.text.clone(), key.span);
@@ -365,34 +316,18 @@ impl<'t> Reader<'t, '_> {
                         style: Style::Plain,
                     }),
                 };
-                self.anchors.insert(
-                    id,
-                    Anchored {
-                        node,
-                        nodes: 1,
-                        height: 0,
-                    },
-                );
+                self.anchors.insert(id, Anchored { node, nodes: 1, height: 0 });
             }
             self.count(1, span)?;
             return Ok(Some(Key { text, span }));
         }
         let braces = style == StructureStyle::Flow
-            && self
-                .text
-                .get(map.start..span.end)
-                .is_some_and(|text| text.starts_with("{{"));
+            && self.text.get(map.start..span.end).is_some_and(|text| text.starts_with("{{"));
         let key = self.node(event, at, depth)?;
         let problem = if braces {
-            let inner = self
-                .text
-                .get(key.span.start + 1..key.span.end.saturating_sub(1))
-                .unwrap_or_default()
-                .trim();
-            let whole = Span {
-                end: (key.span.end + 1).min(self.text.len()),
-                ..map
-            };
+            let inner =
+                self.text.get(key.span.start + 1..key.span.end.saturating_sub(1)).unwrap_or_default().trim();
+            let whole = Span { end: (key.span.end + 1).min(self.text.len()), ..map };
             Problem::error(codes::BRACES, whole, "`{{ .. }}` without quotes is a map to YAML").help(format!(
                 "write \"${{{{ {} }}}}\", with the dollar sign and in quotes",
                 super::shorten(inner)
@@ -417,28 +352,15 @@ fn end_of<T>(items: &[T], span: impl Fn(&T) -> Span) -> usize {
 }
 
 fn null(span: Span) -> Node {
-    let scalar = Scalar {
-        text: String::new(),
-        style: Style::Plain,
-        value: serde_json::Value::Null,
-    };
-    Node {
-        span,
-        data: Data::Scalar(scalar),
-    }
+    let scalar = Scalar { text: String::new(), style: Style::Plain, value: serde_json::Value::Null };
+    Node { span, data: Data::Scalar(scalar) }
 }
 
 fn height(node: &Node) -> usize {
     match &node.data {
         Data::Scalar(_) => 0,
         Data::List(items) => 1 + items.iter().map(height).max().unwrap_or(0),
-        Data::Map(entries) => {
-            1 + entries
-                .iter()
-                .map(|entry| height(&entry.value))
-                .max()
-                .unwrap_or(0)
-        }
+        Data::Map(entries) => 1 + entries.iter().map(|entry| height(&entry.value)).max().unwrap_or(0),
     }
 }
 

@@ -36,17 +36,12 @@ fn number(text: &str) -> Option<Number> {
     if !is_float(unsigned) {
         return None;
     }
-    text.parse::<f64>()
-        .ok()
-        .filter(|value| value.is_finite())
-        .and_then(Number::from_f64)
+    text.parse::<f64>().ok().filter(|value| value.is_finite()).and_then(Number::from_f64)
 }
 
 fn radix(digits: &str, radix: u32) -> Option<Number> {
     let all = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
-    all.then(|| u64::from_str_radix(digits, radix).ok())
-        .flatten()
-        .map(Number::from)
+    all.then(|| u64::from_str_radix(digits, radix).ok()).flatten().map(Number::from)
 }
 
 /// Digits and nothing else.

@@ -5,9 +5,8 @@ use serde_json::Value;
 use super::{Span, scalar};
 use crate::problem::{Problem, Problems, codes};
 
-const BOOLEAN_WORDS: [&str; 12] = [
-    "yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF",
-];
+const BOOLEAN_WORDS: [&str; 12] =
+    ["yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF"];
 
 pub(super) fn warn(text: &str, value: &Value, span: Span, problems: &mut Problems) {
     if let Some(problem) = surprise(text, value, span) {
@@ -19,14 +18,8 @@ fn surprise(text: &str, value: &Value, span: Span) -> Option<Problem> {
     if BOOLEAN_WORDS.contains(&text) {
         let boolean = matches!(text.to_ascii_lowercase().as_str(), "yes" | "on");
         return Some(
-            Problem::warning(
-                codes::BOOLEAN_WORD,
-                span,
-                format!("`{text}` is a text here, not a boolean"),
-            )
-            .help(format!(
-                "write {boolean} if you mean a boolean, \"{text}\" if you mean the word"
-            )),
+            Problem::warning(codes::BOOLEAN_WORD, span, format!("`{text}` is a text here, not a boolean"))
+                .help(format!("write {boolean} if you mean a boolean, \"{text}\" if you mean the word")),
         );
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -39,9 +32,7 @@ fn surprise(text: &str, value: &Value, span: Span) -> Option<Problem> {
                     span,
                     format!("`{text}` is the number {value}: its leading zeros are lost"),
                 )
-                .help(format!(
-                    "numbers of people, cards and doors are texts: write \"{text}\""
-                )),
+                .help(format!("numbers of people, cards and doors are texts: write \"{text}\"")),
             );
         }
         if scalar::is_integer(unsigned) && !value.is_i64() && !value.is_u64() {
@@ -74,9 +65,7 @@ fn surprise(text: &str, value: &Value, span: Span) -> Option<Problem> {
 /// `1:30`, `12:30:45`
 fn is_sexagesimal(text: &str) -> bool {
     let mut parts = text.split(':');
-    let first = parts
-        .next()
-        .is_some_and(|part| (1..=3).contains(&part.len()) && scalar::is_integer(part));
+    let first = parts.next().is_some_and(|part| (1..=3).contains(&part.len()) && scalar::is_integer(part));
     let rest: Vec<&str> = parts.collect();
     let fits = |part: &&str| {
         part.len() <= 2 && scalar::is_integer(part) && part.parse::<u8>().is_ok_and(|number| number < 60)

@@ -63,10 +63,7 @@ fn a_part_of_a_text_is_found_however_it_is_written() {
     assert_eq!(located("a: 'it''s two'\n", "a", "it's"), "it''s");
     assert_eq!(located("a: \"x\\ty \\u00e9 two\"\n", "a", "two"), "two");
     assert_eq!(located("a: \"x\\ty \\u00e9 two\"\n", "a", "é"), "\\u00e9");
-    assert_eq!(
-        located("a: |\n    one\n    two three\n    four\n", "a", "three"),
-        "three"
-    );
+    assert_eq!(located("a: |\n    one\n    two three\n    four\n", "a", "three"), "three");
     assert_eq!(located("a: >-\n  one\n  two\n\n  three\n", "a", "three"), "three");
     assert_eq!(located("a: one\n  two\n", "a", "two"), "two");
 }
@@ -88,10 +85,7 @@ fn quoted_scalars_are_texts() {
 
 #[test]
 fn an_alias_repeats_its_value() {
-    assert_eq!(
-        tree("a: &x { k: [1] }\nb: *x\n").to_json(),
-        json!({"a": {"k": [1]}, "b": {"k": [1]}})
-    );
+    assert_eq!(tree("a: &x { k: [1] }\nb: *x\n").to_json(), json!({"a": {"k": [1]}, "b": {"k": [1]}}));
 }
 
 #[test]
@@ -171,10 +165,7 @@ fn the_limits_are_inclusive() {
     let aliases = |number: usize| format!("a: &a 1\nb: [{}]\n", vec!["*a"; number].join(", "));
     assert!(codes_of(&aliases(200)).is_empty());
     assert_eq!(codes_of(&aliases(201)), ["WF002"]);
-    assert_eq!(
-        codes_of(&format!("a: \"{}\"\n", "x".repeat(256 * 1024))),
-        ["WF002"]
-    );
+    assert_eq!(codes_of(&format!("a: \"{}\"\n", "x".repeat(256 * 1024))), ["WF002"]);
 }
 
 #[test]

@@ -70,14 +70,18 @@ impl<'a> Evaluator<'a> {
             Kind::Field { of, name, name_range } => self.field(of, name, name_range),
             Kind::Item { of, index } => self.item(of, index),
             Kind::Slice { of, bounds } => self.slice(of, bounds, &node.range),
-            Kind::Choose { test, then, otherwise } => self.choose(test, then, otherwise.as_deref(), &node.range),
+            Kind::Choose { test, then, otherwise } => {
+                self.choose(test, then, otherwise.as_deref(), &node.range)
+            }
             Kind::And(left, right) => self.either(left, right, false),
             Kind::Or(left, right) => self.either(left, right, true),
             Kind::Filter { of, filter, arguments } => match filter.kind {
                 FilterKind::Default => self.default(of, arguments),
                 FilterKind::Plain(run) => self.filter(of, run, arguments, &node.range),
             },
-            Kind::Predicate { of, predicate, arguments } => self.test(of, predicate.kind, arguments, &node.range),
+            Kind::Predicate { of, predicate, arguments } => {
+                self.test(of, predicate.kind, arguments, &node.range)
+            }
             Kind::Each { of, each } => self.each(of, each, &node.range),
             Kind::Not(of) => self.not(of),
             Kind::Negate(of) => self.negate(of, &node.range),
@@ -107,7 +111,12 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `or` stops at what counts as true, `and` at what does not.
-    fn either(&mut self, left: &'a Node, right: &'a Node, stop: bool) -> Result<Outcome<'a>, ExpressionError> {
+    fn either(
+        &mut self,
+        left: &'a Node,
+        right: &'a Node,
+        stop: bool,
+    ) -> Result<Outcome<'a>, ExpressionError> {
         let left = self.value(left)?;
         if operators::truthy(&left) == stop { Ok(Outcome::Here(left)) } else { self.outcome(right) }
     }
@@ -167,7 +176,12 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn field(&mut self, of: &'a Node, name: &str, name_range: &Range) -> Result<Outcome<'a>, ExpressionError> {
+    fn field(
+        &mut self,
+        of: &'a Node,
+        name: &str,
+        name_range: &Range,
+    ) -> Result<Outcome<'a>, ExpressionError> {
         match self.outcome(of)? {
             Outcome::Here(value) => Ok(self.field_of(value, of, name, name_range)),
             absent @ Outcome::Absent(_) => Ok(absent),
@@ -258,7 +272,12 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn slice_of(&mut self, value: &Value, bounds: &'a [Option<Node>; 3], range: &Range) -> Result<Value, ExpressionError> {
+    fn slice_of(
+        &mut self,
+        value: &Value,
+        bounds: &'a [Option<Node>; 3],
+        range: &Range,
+    ) -> Result<Value, ExpressionError> {
         let mut numbers = [None; 3];
         for (number, bound) in numbers.iter_mut().zip(bounds) {
             if let Some(node) = bound {
@@ -290,7 +309,9 @@ impl<'a> Evaluator<'a> {
                 let positions = positions(letters.len(), start, stop, step.unwrap_or(1), range)?;
                 Ok(Value::String(positions.filter_map(|at| letters.get(at)).collect()))
             }
-            other => Err(ExpressionError::new(format!("{} cannot be sliced", kind_name(other)), range.clone())),
+            other => {
+                Err(ExpressionError::new(format!("{} cannot be sliced", kind_name(other)), range.clone()))
+            }
         }
     }
 
@@ -310,7 +331,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn arguments(&mut self, arguments: &'a Arguments) -> Result<Vec<Option<Cow<'a, Value>>>, ExpressionError> {
+    fn arguments(
+        &mut self,
+        arguments: &'a Arguments,
+    ) -> Result<Vec<Option<Cow<'a, Value>>>, ExpressionError> {
         arguments.0.iter().map(|node| node.as_ref().map(|node| self.value(node)).transpose()).collect()
     }
 
@@ -372,7 +396,11 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn compare(&mut self, first: &'a Node, rest: &'a [(Comparison, Node)]) -> Result<Outcome<'a>, ExpressionError> {
+    fn compare(
+        &mut self,
+        first: &'a Node,
+        rest: &'a [(Comparison, Node)],
+    ) -> Result<Outcome<'a>, ExpressionError> {
         let mut left = self.value(first)?;
         for (comparison, node) in rest {
             let right = self.value(node)?;
@@ -381,13 +409,14 @@ impl<'a> Evaluator<'a> {
             let holds = match comparison {
                 Comparison::Equal => operators::equal(&left, &right),
                 Comparison::NotEqual => !operators::equal(&left, &right),
-                Comparison::In => predicates::contains(&right, &left).map_err(|message| {
-                    ExpressionError::new(message, node.range.clone())
-                })?,
-                Comparison::NotIn => !predicates::contains(&right, &left).map_err(|message| {
-                    ExpressionError::new(message, node.range.clone())
-                })?,
-                Comparison::Less | Comparison::LessOrEqual | Comparison::Greater | Comparison::GreaterOrEqual => {
+                Comparison::In => predicates::contains(&right, &left)
+                    .map_err(|message| ExpressionError::new(message, node.range.clone()))?,
+                Comparison::NotIn => !predicates::contains(&right, &left)
+                    .map_err(|message| ExpressionError::new(message, node.range.clone()))?,
+                Comparison::Less
+                | Comparison::LessOrEqual
+                | Comparison::Greater
+                | Comparison::GreaterOrEqual => {
                     let ordering = predicates::comparable(&left, &right).map_err(|message| {
                         ExpressionError::new(message, range.clone())
                             .with_help("bring both sides to one kind, with `| int`, `| float` or `| string`")
@@ -412,9 +441,8 @@ impl<'a> Evaluator<'a> {
         let mut numbers = Vec::with_capacity(3);
         for node in arguments {
             let value = self.value(node)?;
-            let number = operators::as_whole(&value).ok_or_else(|| {
-                ExpressionError::new("`range` takes whole numbers", node.range.clone())
-            })?;
+            let number = operators::as_whole(&value)
+                .ok_or_else(|| ExpressionError::new("`range` takes whole numbers", node.range.clone()))?;
             numbers.push(number);
         }
         let (start, stop, step) = match *numbers.as_slice() {
@@ -429,7 +457,10 @@ impl<'a> Evaluator<'a> {
         let span = if step > 0 { stop - start } else { start - stop }.max(0);
         let count = (span + step.abs() - 1) / step.abs();
         if count > i128::from(MAX_RANGE) {
-            return Err(ExpressionError::new(format!("a range has at most {MAX_RANGE} numbers"), range.clone()));
+            return Err(ExpressionError::new(
+                format!("a range has at most {MAX_RANGE} numbers"),
+                range.clone(),
+            ));
         }
         let count = u64::try_from(count).unwrap_or(0);
         self.meter.work(count, range)?;
@@ -466,7 +497,8 @@ impl<'a> Evaluator<'a> {
             Cow::Borrowed(Value::Array(items)) => items.iter().map(Cow::Borrowed).collect(),
             Cow::Owned(Value::Array(items)) => items.into_iter().map(Cow::Owned).collect::<Vec<_>>(),
             other => {
-                let what = format!("this filter goes through a list, {} is {}", self.written(of), kind_name(&other));
+                let what =
+                    format!("this filter goes through a list, {} is {}", self.written(of), kind_name(&other));
                 return Err(ExpressionError::new(what, of.range.clone()));
             }
         };
@@ -480,16 +512,18 @@ impl<'a> Evaluator<'a> {
                         Err(missing) => match default {
                             Some(node) => results.push(self.owned(node)?),
                             None => {
-                                return Err(missing
-                                    .in_item(at, path, range)
-                                    .with_help("items may do without it: `map(attribute='..', default=none)`"));
+                                return Err(missing.in_item(at, path, range).with_help(
+                                    "items may do without it: `map(attribute='..', default=none)`",
+                                ));
                             }
                         },
                     }
                 }
             }
             Each::Apply { filter, arguments } => {
-                let FilterKind::Plain(run) = filter.kind else { return Ok(Outcome::owned(Value::Null)) };
+                let FilterKind::Plain(run) = filter.kind else {
+                    return Ok(Outcome::owned(Value::Null));
+                };
                 let arguments = self.arguments(arguments)?;
                 for subject in items {
                     let mut call = Call { meter: &mut self.meter, subject, arguments: &arguments, range };
@@ -512,9 +546,9 @@ impl<'a> Evaluator<'a> {
                         (Some(PredicateKind::Undefined), seen) => seen.is_err(),
                         (_, Err(missing)) => {
                             let path = attribute.as_deref().unwrap_or_default();
-                            return Err(missing
-                                .in_item(at, path, range)
-                                .with_help("choose the items that have it first: `selectattr('..', 'defined')`"));
+                            return Err(missing.in_item(at, path, range).with_help(
+                                "choose the items that have it first: `selectattr('..', 'defined')`",
+                            ));
                         }
                         (None, Ok(seen)) => operators::truthy(&seen),
                         (Some(PredicateKind::Plain(run)), Ok(seen)) => {
@@ -535,8 +569,9 @@ impl<'a> Evaluator<'a> {
 }
 
 fn text<'v>(value: &'v Value, range: &Range) -> Result<Cow<'v, str>, ExpressionError> {
-    operators::text_form(value)
-        .map_err(|message| ExpressionError::new(message, range.clone()).with_help(operators::text_help(value)))
+    operators::text_form(value).map_err(|message| {
+        ExpressionError::new(message, range.clone()).with_help(operators::text_help(value))
+    })
 }
 
 /// The positions that a slice takes, as Python counts them.
@@ -557,8 +592,11 @@ fn positions(
         Some(bound) if bound < 0 => (bound + length).clamp(least, most),
         Some(bound) => bound.clamp(least, most),
     };
-    let (start, stop) =
-        if step > 0 { (place(start, 0), place(stop, length)) } else { (place(start, length - 1), place(stop, -1)) };
+    let (start, stop) = if step > 0 {
+        (place(start, 0), place(stop, length))
+    } else {
+        (place(start, length - 1), place(stop, -1))
+    };
     let mut at = start;
     Ok(std::iter::from_fn(move || {
         let inside = if step > 0 { at < stop } else { at > stop };

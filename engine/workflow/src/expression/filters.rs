@@ -103,8 +103,18 @@ pub(super) fn method(name: &str) -> Option<&'static str> {
 type EachRow = (&'static str, &'static [&'static str], usize, &'static str);
 
 static EACH: &[EachRow] = &[
-    ("map", &["filter or attribute=", "arguments or default="], 1, "each item through a filter, or one field of each item"),
-    ("select", &["test", "arguments"], 0, "the items for which the test holds; without a test, those that are not empty"),
+    (
+        "map",
+        &["filter or attribute=", "arguments or default="],
+        1,
+        "each item through a filter, or one field of each item",
+    ),
+    (
+        "select",
+        &["test", "arguments"],
+        0,
+        "the items for which the test holds; without a test, those that are not empty",
+    ),
     ("reject", &["test", "arguments"], 0, "the other items"),
     ("selectattr", &["attribute", "test", "arguments"], 1, "the items whose field passes the test"),
     ("rejectattr", &["attribute", "test", "arguments"], 1, "the other items"),
@@ -135,29 +145,71 @@ static TABLE: &[Filter] = &[
     row("capitalize", &[], 0, text::capitalize, "a capital at the start, small letters after it"),
     row("trim", &["chars"], 0, text::trim, "without white space, or without these characters, at both ends"),
     row("replace", &["from", "to"], 2, text::replace, "every occurrence replaced"),
-    row("split", &["separator", "maxsplit"], 0, text::split, "the parts of a text; at white space without a separator"),
+    row(
+        "split",
+        &["separator", "maxsplit"],
+        0,
+        text::split,
+        "the parts of a text; at white space without a separator",
+    ),
     row("lines", &[], 0, text::lines, "the lines of a text"),
     row("join", &["d", "attribute"], 0, text::join, "the items as one text, with `d` between them"),
     row("string", &[], 0, text::string, "the value as text"),
     row("tojson", &[], 0, text::to_json, "the value as JSON text"),
-    row("urlencode", &[], 0, text::url_encode, "percent-encoded for a query, `/` kept; a map becomes `key=value&..`"),
+    row(
+        "urlencode",
+        &[],
+        0,
+        text::url_encode,
+        "percent-encoded for a query, `/` kept; a map becomes `key=value&..`",
+    ),
     row("first", &[], 0, lists::first, "the first item or character; absent if there is none"),
     row("last", &[], 0, lists::last, "the last item or character; absent if there is none"),
     row("list", &[], 0, lists::list, "the characters of a text, the keys of a map"),
-    row("sort", &["reverse", "case_sensitive", "attribute"], 0, lists::sort, "in order; text without regard to case"),
+    row(
+        "sort",
+        &["reverse", "case_sensitive", "attribute"],
+        0,
+        lists::sort,
+        "in order; text without regard to case",
+    ),
     row("unique", &["case_sensitive", "attribute"], 0, lists::unique, "the first of equal items"),
     row("reverse", &[], 0, lists::reverse, "the other way round"),
-    row("groupby", &["attribute", "default", "case_sensitive"], 1, lists::group_by, "maps `{grouper, list}`, in order"),
+    row(
+        "groupby",
+        &["attribute", "default", "case_sensitive"],
+        1,
+        lists::group_by,
+        "maps `{grouper, list}`, in order",
+    ),
     row("items", &[], 0, lists::items, "the pairs `[key, value]` of a map"),
-    row("dictsort", &["case_sensitive", "by", "reverse"], 0, lists::sort_map, "the pairs `[key, value]` of a map, in order"),
+    row(
+        "dictsort",
+        &["case_sensitive", "by", "reverse"],
+        0,
+        lists::sort_map,
+        "the pairs `[key, value]` of a map, in order",
+    ),
     row("keys", &[], 0, lists::keys, "the keys of a map"),
     row("values", &[], 0, lists::values, "the values of a map"),
     row("sum", &["attribute", "start"], 0, lists::sum, "the sum of the items"),
     row("min", &["case_sensitive", "attribute"], 0, lists::min, "the least item; absent if there is none"),
     row("max", &["case_sensitive", "attribute"], 0, lists::max, "the greatest item; absent if there is none"),
     row("abs", &[], 0, numbers::abs, "without the sign"),
-    row("round", &["precision", "method"], 0, numbers::round, "rounded; `method` is `common`, `ceil` or `floor`"),
-    row("int", &["default", "base"], 0, numbers::int, "a whole number, from text or by cutting off the fraction"),
+    row(
+        "round",
+        &["precision", "method"],
+        0,
+        numbers::round,
+        "rounded; `method` is `common`, `ceil` or `floor`",
+    ),
+    row(
+        "int",
+        &["default", "base"],
+        0,
+        numbers::int,
+        "a whole number, from text or by cutting off the fraction",
+    ),
     row("float", &["default"], 0, numbers::float, "a number with a fraction, from text or a whole number"),
     row("bool", &[], 0, numbers::bool, "false for null, 0 and what is empty, else true"),
 ];
@@ -219,11 +271,9 @@ impl<'c, 'a> Call<'c, 'a> {
         let text = match subject {
             Cow::Borrowed(Value::String(text)) => Cow::Borrowed(text.as_str()),
             Cow::Owned(Value::String(text)) => Cow::Owned(text),
-            other => Cow::Owned(
-                operators::text_form(&other)
-                    .map(Cow::into_owned)
-                    .map_err(|_| self.error(format!("this filter works on text, not on {}", kind_name(&other))))?,
-            ),
+            other => Cow::Owned(operators::text_form(&other).map(Cow::into_owned).map_err(|_| {
+                self.error(format!("this filter works on text, not on {}", kind_name(&other)))
+            })?),
         };
         self.meter.look(text.len(), self.range)?;
         Ok(text)
@@ -261,11 +311,20 @@ impl Missing {
                     None => error.with_help("it is an empty map"),
                 }
             }
-            Self::List => ExpressionError::new(format!("{base} is a list, it has no field `{name}`"), range.clone())
-                .with_help("take one item, `[0]`, or the field of each item, `| map(attribute='..')`"),
+            Self::List => {
+                ExpressionError::new(format!("{base} is a list, it has no field `{name}`"), range.clone())
+                    .with_help("take one item, `[0]`, or the field of each item, `| map(attribute='..')`")
+            }
             Self::Fieldless(kind) => {
-                let error = ExpressionError::new(format!("{base} is {kind}, it has no field `{name}`"), range.clone());
-                if kind == "null" { error.with_help("`| default(..)` behind the path accepts that") } else { error }
+                let error = ExpressionError::new(
+                    format!("{base} is {kind}, it has no field `{name}`"),
+                    range.clone(),
+                );
+                if kind == "null" {
+                    error.with_help("`| default(..)` behind the path accepts that")
+                } else {
+                    error
+                }
             }
         }
     }
@@ -295,7 +354,9 @@ pub(super) fn field<'a>(value: Cow<'a, Value>, name: &str) -> Result<Cow<'a, Val
 pub(super) fn attribute<'a>(mut value: Cow<'a, Value>, path: &[String]) -> Result<Cow<'a, Value>, Missing> {
     for name in path {
         value = match (value, name.parse::<usize>()) {
-            (Cow::Borrowed(Value::Array(items)), Ok(at)) => items.get(at).map(Cow::Borrowed).ok_or(Missing::List)?,
+            (Cow::Borrowed(Value::Array(items)), Ok(at)) => {
+                items.get(at).map(Cow::Borrowed).ok_or(Missing::List)?
+            }
             (Cow::Owned(Value::Array(items)), Ok(at)) => {
                 items.into_iter().nth(at).map(Cow::Owned).ok_or(Missing::List)?
             }

@@ -24,8 +24,9 @@ impl Meter {
                 self.fuel = left;
                 Ok(())
             }
-            None => Err(ExpressionError::new("the expression takes too much work", range.clone())
-                .with_help("let the system that has the data filter or sort it, or split the work into steps")),
+            None => Err(ExpressionError::new("the expression takes too much work", range.clone()).with_help(
+                "let the system that has the data filter or sort it, or split the work into steps",
+            )),
         }
     }
 

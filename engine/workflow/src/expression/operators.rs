@@ -90,10 +90,9 @@ pub(super) fn order(left: &Value, right: &Value) -> Ordering {
             pairs.find(|ordering| ordering.is_ne()).unwrap_or(left.len().cmp(&right.len()))
         }
         (Value::Object(left), Value::Object(right)) => {
-            let mut pairs = left
-                .iter()
-                .zip(right)
-                .map(|((left_key, left), (right_key, right))| left_key.cmp(right_key).then(order(left, right)));
+            let mut pairs = left.iter().zip(right).map(|((left_key, left), (right_key, right))| {
+                left_key.cmp(right_key).then(order(left, right))
+            });
             pairs.find(|ordering| ordering.is_ne()).unwrap_or(left.len().cmp(&right.len()))
         }
         (left, right) => rank(left).cmp(&rank(right)),
@@ -129,7 +128,10 @@ fn float_of(number: &Number) -> f64 {
     number.as_f64().unwrap_or(0.0)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the cast saturates far outside of what a whole number can be")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the cast saturates far outside of what a whole number can be"
+)]
 fn compare_mixed(whole: i128, float: f64) -> Ordering {
     let floor = float.floor();
     whole.cmp(&(floor as i128)).then(if float > floor { Ordering::Less } else { Ordering::Equal })
@@ -201,7 +203,9 @@ fn misfit(operator: Operator, left: &Value, right: &Value) -> String {
         Operator::Add => format!("cannot add {right} to {left}"),
         Operator::Subtract => format!("cannot subtract {right} from {left}"),
         Operator::Multiply => format!("cannot multiply {left} by {right}"),
-        Operator::Divide | Operator::FloorDivide | Operator::Remainder => format!("cannot divide {left} by {right}"),
+        Operator::Divide | Operator::FloorDivide | Operator::Remainder => {
+            format!("cannot divide {left} by {right}")
+        }
         Operator::Power => format!("cannot raise {left} to the power of {right}"),
         Operator::Join => format!("cannot join {left} and {right}"),
     }

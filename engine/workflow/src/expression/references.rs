@@ -91,7 +91,9 @@ fn chain(node: &Node) -> Option<Reference> {
             Some(reference)
         }
         Kind::Item { of, index } => {
-            let Kind::Constant(Value::Number(number)) = &index.kind else { return None };
+            let Kind::Constant(Value::Number(number)) = &index.kind else {
+                return None;
+            };
             let number = number.as_i64()?;
             let mut reference = chain(of)?;
             reference.path.push(number.to_string());

@@ -1,17 +1,15 @@
-//! From text to a checked tree. The only file that sees minijinja.
+//! From text to a checked tree.
 
-use minijinja::machinery::{Token, ast, parse_expr, tokenize};
-use minijinja::value::ValueKind;
-use serde_json::{Number, Value};
+mod arguments;
+mod convert;
+mod parse;
 
-use super::filters::{self, Filter, FilterKind};
-use super::predicates::{self, Predicate};
-use super::{ExpressionError, MAX_NESTING, MAX_SOURCE_BYTES, Range, suggest};
+use serde_json::Value;
 
-/// How deep the tree may be; long chains of operators count, too.
-const MAX_DEPTH: usize = 128;
-/// How many operators, dots, filters and brackets may build on each other.
-const MAX_LINKS: usize = 256;
+use super::filters::Filter;
+use super::predicates::Predicate;
+use super::{ExpressionError, Range};
+pub(super) use parse::parse;
 
 /// A node of the checked tree.
 pub(super) struct Node {
@@ -22,21 +20,53 @@ pub(super) struct Node {
 pub(super) enum Kind {
     Constant(Value),
     Name(String),
-    Field { of: Box<Node>, name: String, name_range: Range },
-    Item { of: Box<Node>, index: Box<Node> },
+    Field {
+        of: Box<Node>,
+        name: String,
+        name_range: Range,
+    },
+    Item {
+        of: Box<Node>,
+        index: Box<Node>,
+    },
     /// Start, stop, step.
-    Slice { of: Box<Node>, bounds: Box<[Option<Node>; 3]> },
+    Slice {
+        of: Box<Node>,
+        bounds: Box<[Option<Node>; 3]>,
+    },
     Not(Box<Node>),
     Negate(Box<Node>),
-    Calculate { operator: Operator, left: Box<Node>, right: Box<Node> },
+    Calculate {
+        operator: Operator,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
-    Compare { first: Box<Node>, rest: Vec<(Comparison, Node)> },
-    Choose { test: Box<Node>, then: Box<Node>, otherwise: Option<Box<Node>> },
-    Filter { of: Box<Node>, filter: &'static Filter, arguments: Arguments },
+    Compare {
+        first: Box<Node>,
+        rest: Vec<(Comparison, Node)>,
+    },
+    Choose {
+        test: Box<Node>,
+        then: Box<Node>,
+        otherwise: Option<Box<Node>>,
+    },
+    Filter {
+        of: Box<Node>,
+        filter: &'static Filter,
+        arguments: Arguments,
+    },
     /// `map`, `select`, `reject`, `selectattr`, `rejectattr`.
-    Each { of: Box<Node>, each: Each },
-    Predicate { of: Box<Node>, predicate: &'static Predicate, arguments: Arguments },
+    Each {
+        of: Box<Node>,
+        each: Each,
+    },
+    Predicate {
+        of: Box<Node>,
+        predicate: &'static Predicate,
+        arguments: Arguments,
+    },
     RangeOf(Vec<Node>),
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
@@ -139,541 +169,4 @@ impl Node {
             }
         }
     }
-}
-
-/// Parses and checks an expression.
-pub(super) fn parse(source: &str) -> Result<Node, ExpressionError> {
-    let everything = Range::new(0, source.len());
-    if source.len() > MAX_SOURCE_BYTES {
-        return Err(ExpressionError::new(
-            format!("the expression is {} bytes long, {MAX_SOURCE_BYTES} is the most", source.len()),
-            everything,
-        )
-        .with_help("let an earlier step prepare the value"));
-    }
-    if source.trim().is_empty() {
-        return Err(ExpressionError::new("the expression is empty", everything));
-    }
-    check_nesting(source)?;
-    let tree = parse_expr(source).map_err(|error| syntax_error(source, &error))?;
-    Converter { source }.node(&tree, 0)
-}
-
-/// minijinja's parser recurses for brackets, prefix operators and `else`, and dropping its tree recurses for every
-/// operator, dot and filter of a chain; enough of them would end the process.
-fn check_nesting(source: &str) -> Result<(), ExpressionError> {
-    // For each open bracket, what has followed each other there without a comma.
-    let mut chains = vec![0_usize];
-    let (mut prefixes, mut elses, mut links) = (0_usize, 0_usize, 0_usize);
-    for token in tokenize(source, true, Default::default()) {
-        // What the lexer refuses, the parser reports.
-        let Ok((token, span)) = token else { break };
-        let closes = matches!(token, Token::ParenClose | Token::BracketClose | Token::BraceClose);
-        let opens = matches!(token, Token::ParenOpen | Token::BracketOpen | Token::BraceOpen);
-        if closes && chains.len() > 1 {
-            links -= chains.pop().unwrap_or(0);
-        }
-        if let Some(chain) = chains.last_mut() {
-            match token {
-                Token::Comma | Token::Colon => links -= std::mem::take(chain),
-                Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => {}
-                Token::Ident(word) if !matches!(word, "and" | "or" | "not" | "in" | "is" | "if" | "else") => {}
-                _ if closes => {}
-                _ => {
-                    *chain += 1;
-                    links += 1;
-                }
-            }
-        }
-        if opens {
-            chains.push(0);
-        }
-        elses += usize::from(matches!(token, Token::Ident("else")));
-        prefixes = if matches!(token, Token::Minus | Token::Ident("not")) { prefixes + 1 } else { 0 };
-        if chains.len() > MAX_NESTING + 1 || prefixes > MAX_NESTING || elses > MAX_NESTING || links > MAX_LINKS {
-            return Err(too_deep(range_of(span)));
-        }
-    }
-    Ok(())
-}
-
-fn too_deep(range: Range) -> ExpressionError {
-    ExpressionError::new("the expression is nested too deeply or has too long a chain", range)
-        .with_help("let an earlier step prepare part of the value")
-}
-
-fn range_of(span: minijinja::machinery::Span) -> Range {
-    Range::new(span.start_offset as usize, span.end_offset as usize)
-}
-
-fn syntax_error(source: &str, error: &minijinja::Error) -> ExpressionError {
-    let range = error.range().map_or(Range::new(0, source.len()), |range| {
-        let end = range.end.min(source.len());
-        Range::new(range.start.min(end), end)
-    });
-    let message = match error.detail() {
-        Some("unexpected input after expression") => "there is something behind the end of the expression".to_owned(),
-        Some("template exceeds maximum recursion limits") => return too_deep(range),
-        Some(detail) => detail.to_owned(),
-        None => error.kind().to_string(),
-    };
-    let error = ExpressionError::new(message, range);
-    match slip(source) {
-        Some(help) => error.with_help(help),
-        None => error,
-    }
-}
-
-/// What people bring along from other languages.
-fn slip(source: &str) -> Option<&'static str> {
-    if source.contains("{{") {
-        return Some("inside an expression there is no `${{`; names stand by themselves");
-    }
-    if source.contains("{%") {
-        return Some("only expressions can stand here, no statements");
-    }
-    if source.contains("&&") {
-        return Some("write `and` for `&&`");
-    }
-    if source.contains("||") {
-        return Some("write `or` for `||`");
-    }
-    if source.contains('?') {
-        return Some("write `a if condition else b`, or `| default(..)` for what may be absent");
-    }
-    if source.contains('!') && !source.contains("!=") {
-        return Some("write `not` for `!`");
-    }
-    if source.contains('`') || source.contains('\u{201c}') || source.contains('\u{2018}') {
-        return Some("text stands in straight quotes: 'text' or \"text\"");
-    }
-    let mut assigns = source.bytes().enumerate().filter(|(_, byte)| *byte == b'=');
-    let bytes = source.as_bytes();
-    let single = assigns.any(|(at, _)| {
-        let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied();
-        bytes.get(at + 1) != Some(&b'=') && !matches!(before, Some(b'=' | b'!' | b'<' | b'>'))
-    });
-    single.then_some("to compare, write `==`")
-}
-
-struct Converter<'s> {
-    source: &'s str,
-}
-
-impl Converter<'_> {
-    fn boxed(&self, expr: &ast::Expr<'_>, depth: usize) -> Result<Box<Node>, ExpressionError> {
-        self.node(expr, depth).map(Box::new)
-    }
-
-    fn maybe(&self, expr: Option<&ast::Expr<'_>>, depth: usize) -> Result<Option<Node>, ExpressionError> {
-        expr.map(|expr| self.node(expr, depth)).transpose()
-    }
-
-    /// Only hands on, so that its stack frame, of which there are many at once, stays small.
-    fn node(&self, expr: &ast::Expr<'_>, depth: usize) -> Result<Node, ExpressionError> {
-        if depth > MAX_DEPTH {
-            return Err(too_deep(range_of(expr.span())));
-        }
-        match expr {
-            ast::Expr::Var(var) => self.name(var.id, range_of(var.span())),
-            ast::Expr::Const(constant) => self.constant(constant),
-            ast::Expr::GetAttr(get) => self.field(get, depth + 1),
-            ast::Expr::GetItem(get) => self.item(get, depth + 1),
-            ast::Expr::Slice(slice) => self.slice(slice, depth + 1),
-            ast::Expr::UnaryOp(unary) => self.unary(unary, depth + 1),
-            ast::Expr::BinOp(binary) => self.binary(binary, depth + 1),
-            ast::Expr::Compare(compare) => self.compare(compare, depth + 1),
-            ast::Expr::IfExpr(choose) => self.choose(choose, depth + 1),
-            ast::Expr::Filter(filter) => self.filter(filter, depth + 1),
-            ast::Expr::Test(test) => self.test(test, depth + 1),
-            ast::Expr::Call(call) => self.call(call, depth + 1),
-            ast::Expr::List(list) => self.list(&list.items, range_of(list.span()), depth + 1),
-            ast::Expr::Tuple(tuple) => self.list(&tuple.items, range_of(tuple.span()), depth + 1),
-            ast::Expr::Map(map) => self.map(map, depth + 1),
-        }
-    }
-
-    fn constant(&self, constant: &ast::Spanned<ast::Const>) -> Result<Node, ExpressionError> {
-        let range = range_of(constant.span());
-        Ok(Node { kind: Kind::Constant(json(&constant.value, &range)?), range })
-    }
-
-    fn field(&self, get: &ast::Spanned<ast::GetAttr<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let of = self.boxed(&get.expr, depth)?;
-        let end = range_of(get.span()).end;
-        let name_range = Range::new(end.saturating_sub(get.name.len()), end);
-        let range = Range::new(of.range.start, end);
-        Ok(Node { kind: Kind::Field { of, name: get.name.to_owned(), name_range }, range })
-    }
-
-    fn item(&self, get: &ast::Spanned<ast::GetItem<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let of = self.boxed(&get.expr, depth)?;
-        let index = self.boxed(&get.subscript_expr, depth)?;
-        let range = Range::new(of.range.start, range_of(get.span()).end);
-        let kind = match index.kind {
-            Kind::Constant(Value::String(name)) => Kind::Field { of, name, name_range: index.range },
-            _ => Kind::Item { of, index },
-        };
-        Ok(Node { kind, range })
-    }
-
-    fn slice(&self, slice: &ast::Spanned<ast::Slice<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let of = self.boxed(&slice.expr, depth)?;
-        let bounds = Box::new([
-            self.maybe(slice.start.as_ref(), depth)?,
-            self.maybe(slice.stop.as_ref(), depth)?,
-            self.maybe(slice.step.as_ref(), depth)?,
-        ]);
-        let range = Range::new(of.range.start, range_of(slice.span()).end);
-        Ok(Node { kind: Kind::Slice { of, bounds }, range })
-    }
-
-    fn unary(&self, unary: &ast::Spanned<ast::UnaryOp<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let inner = self.boxed(&unary.expr, depth)?;
-        let range = range_of(unary.span());
-        Ok(match unary.op {
-            ast::UnaryOpKind::Neg => Node { kind: Kind::Negate(inner), range },
-            ast::UnaryOpKind::Not => {
-                // `a not in b` and `a is not b` come as a negation, too.
-                let written = self.source.get(range.start..).is_some_and(|text| text.starts_with("not"));
-                let range = if written { range } else { inner.range.clone() };
-                Node { kind: Kind::Not(inner), range }
-            }
-        })
-    }
-
-    fn compare(&self, compare: &ast::Spanned<ast::Compare<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let first = self.boxed(&compare.expr, depth)?;
-        let mut rest = Vec::with_capacity(compare.ops.len());
-        for op in &compare.ops {
-            rest.push((comparison(op.op), self.node(&op.expr, depth)?));
-        }
-        let end = rest.last().map_or(first.range.end, |(_, node)| node.range.end);
-        let range = Range::new(first.range.start, end);
-        Ok(Node { kind: Kind::Compare { first, rest }, range })
-    }
-
-    fn choose(&self, choose: &ast::Spanned<ast::IfExpr<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let then = self.boxed(&choose.true_expr, depth)?;
-        let test = self.boxed(&choose.test_expr, depth)?;
-        let otherwise = self.maybe(choose.false_expr.as_ref(), depth)?.map(Box::new);
-        let end = otherwise.as_ref().map_or(test.range.end, |node| node.range.end);
-        let range = Range::new(then.range.start, end);
-        Ok(Node { kind: Kind::Choose { test, then, otherwise }, range })
-    }
-
-    fn test(&self, test: &ast::Spanned<ast::Test<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let span = range_of(test.span());
-        let name_range = Range::new(span.start, span.start + test.name.len());
-        let of = self.boxed(&test.expr, depth)?;
-        let range = Range::new(of.range.start, span.end);
-        let predicate = find_predicate(test.name, &name_range)?;
-        let given = self.arguments(&test.args, depth)?;
-        let arguments = bind(predicate.name, "test", predicate.params, predicate.required, given, &name_range)?;
-        Ok(Node { kind: Kind::Predicate { of, predicate, arguments }, range })
-    }
-
-    fn map(&self, map: &ast::Spanned<ast::Map<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let mut entries = Vec::with_capacity(map.keys.len());
-        for (key, value) in map.keys.iter().zip(&map.values) {
-            entries.push((self.node(key, depth)?, self.node(value, depth)?));
-        }
-        Ok(Node { kind: Kind::Map(entries), range: range_of(map.span()) })
-    }
-
-    fn list(&self, items: &[ast::Expr<'_>], range: Range, depth: usize) -> Result<Node, ExpressionError> {
-        let items = items.iter().map(|item| self.node(item, depth)).collect::<Result<_, _>>()?;
-        Ok(Node { kind: Kind::List(items), range })
-    }
-
-    fn name(&self, name: &str, range: Range) -> Result<Node, ExpressionError> {
-        if name == "null" {
-            return Err(ExpressionError::new("unknown name `null`", range).with_help("write `none`"));
-        }
-        Ok(Node { kind: Kind::Name(name.to_owned()), range })
-    }
-
-    fn binary(&self, binary: &ast::Spanned<ast::BinOp<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let span = range_of(binary.span());
-        let left = self.boxed(&binary.left, depth)?;
-        let right = self.boxed(&binary.right, depth)?;
-        // The span of a comparison may begin one token early; brackets around an operand are in the others' spans.
-        let bare = Range::new(left.range.start, right.range.end);
-        let whole = Range::new(span.start.min(left.range.start), span.end.max(right.range.end));
-        let operator = match binary.op {
-            ast::BinOpKind::ScAnd => return Ok(Node { kind: Kind::And(left, right), range: bare }),
-            ast::BinOpKind::ScOr => return Ok(Node { kind: Kind::Or(left, right), range: bare }),
-            ast::BinOpKind::Add => Operator::Add,
-            ast::BinOpKind::Sub => Operator::Subtract,
-            ast::BinOpKind::Mul => Operator::Multiply,
-            ast::BinOpKind::Div => Operator::Divide,
-            ast::BinOpKind::FloorDiv => Operator::FloorDivide,
-            ast::BinOpKind::Rem => Operator::Remainder,
-            ast::BinOpKind::Pow => Operator::Power,
-            ast::BinOpKind::Concat => Operator::Join,
-            ast::BinOpKind::Eq => return Ok(compared(left, Comparison::Equal, right, bare)),
-            ast::BinOpKind::Ne => return Ok(compared(left, Comparison::NotEqual, right, bare)),
-            ast::BinOpKind::Lt => return Ok(compared(left, Comparison::Less, right, bare)),
-            ast::BinOpKind::Lte => return Ok(compared(left, Comparison::LessOrEqual, right, bare)),
-            ast::BinOpKind::Gt => return Ok(compared(left, Comparison::Greater, right, bare)),
-            ast::BinOpKind::Gte => return Ok(compared(left, Comparison::GreaterOrEqual, right, bare)),
-            ast::BinOpKind::In => return Ok(compared(left, Comparison::In, right, bare)),
-        };
-        Ok(Node { kind: Kind::Calculate { operator, left, right }, range: whole })
-    }
-
-    fn call(&self, call: &ast::Spanned<ast::Call<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let span = range_of(call.span());
-        match &call.expr {
-            ast::Expr::Var(var) if var.id == "range" => {
-                let (positional, named) = self.arguments(&call.args, depth)?;
-                if !(1..=3).contains(&positional.len()) || !named.is_empty() {
-                    return Err(ExpressionError::new("`range` takes one to three whole numbers", span)
-                        .with_help("range(stop), range(start, stop) or range(start, stop, step)"));
-                }
-                let start = range_of(var.span()).start;
-                Ok(Node { kind: Kind::RangeOf(positional), range: Range::new(start, span.end) })
-            }
-            ast::Expr::Var(var) => {
-                let range = range_of(var.span());
-                let error = ExpressionError::new(format!("there is no function `{}`", var.id), range);
-                Err(match var.id {
-                    "now" | "today" | "utcnow" | "time" | "date" => error
-                        .with_help("use `run.started_at`: a run that is repeated must come to the same result"),
-                    id if filters::find(id).is_some() || filters::is_each(id) => {
-                        error.with_help(format!("`{id}` is a filter: write `value | {id}`"))
-                    }
-                    _ => error.with_help("the only function is `range`"),
-                })
-            }
-            ast::Expr::GetAttr(get) => {
-                let whole = range_of(call.expr.span());
-                let range = Range::new(whole.end.saturating_sub(get.name.len()), whole.end);
-                let error = ExpressionError::new(format!("values have no methods, so no `{}()`", get.name), range);
-                Err(match filters::method(get.name) {
-                    Some(instead) => error.with_help(format!("write `{instead}`")),
-                    None => error,
-                })
-            }
-            other => Err(ExpressionError::new("only `range` can be called", range_of(other.span()))),
-        }
-    }
-
-    fn filter(&self, filter: &ast::Spanned<ast::Filter<'_>>, depth: usize) -> Result<Node, ExpressionError> {
-        let span = range_of(filter.span());
-        let (name, name_range) = (filter.name, Range::new(span.start, span.start + filter.name.len()));
-        let Some(of) = &filter.expr else {
-            return Err(ExpressionError::new("a filter needs a value before its `|`", name_range));
-        };
-        let of = self.boxed(of, depth)?;
-        let range = Range::new(of.range.start, span.end);
-        if filters::is_each(name) {
-            let each = self.each(name, &name_range, &filter.args, depth)?;
-            return Ok(Node { kind: Kind::Each { of, each }, range });
-        }
-        let given = self.arguments(&filter.args, depth)?;
-        let filter = find_filter(name, &name_range)?;
-        let arguments = bind(filter.name, "filter", filter.params, filter.required, given, &name_range)?;
-        Ok(Node { kind: Kind::Filter { of, filter, arguments }, range })
-    }
-
-    fn each(
-        &self,
-        name: &str,
-        name_range: &Range,
-        args: &[ast::CallArg<'_>],
-        depth: usize,
-    ) -> Result<Each, ExpressionError> {
-        let (positional, mut named) = self.arguments(args, depth)?;
-        let mut positional = positional.into_iter();
-        if name == "map" {
-            if let Some(first) = positional.next() {
-                if let Some((key, node)) = named.pop() {
-                    return Err(ExpressionError::new(
-                        format!("`map` with a filter has no parameter `{key}`"),
-                        node.range,
-                    ));
-                }
-                let (inner, inner_range) = written_out(first, "the name of a filter")?;
-                let filter = find_filter(&inner, &inner_range)?;
-                if !matches!(filter.kind, FilterKind::Plain(_)) {
-                    return Err(ExpressionError::new(format!("`map` cannot apply `{inner}`"), inner_range)
-                        .with_help("for what may be absent: `map(attribute='name', default='')`"));
-                }
-                let given = (positional.collect(), Vec::new());
-                let arguments = bind(filter.name, "filter", filter.params, filter.required, given, &inner_range)?;
-                return Ok(Each::Apply { filter, arguments });
-            }
-            let given = (Vec::new(), named);
-            let mut arguments = bind("map", "filter", &["attribute", "default"], 1, given, name_range)
-                .map_err(|error| error.with_help("write `map('upper')` or `map(attribute='name')`"))?;
-            let default = arguments.0.pop().flatten().map(Box::new);
-            let Some(attribute) = arguments.0.pop().flatten() else {
-                return Err(ExpressionError::new("`map` needs an attribute", name_range.clone()));
-            };
-            let path = attribute_path(attribute)?;
-            return Ok(Each::Attribute { path, default });
-        }
-        if let Some((key, node)) = named.pop() {
-            return Err(ExpressionError::new(format!("`{name}` has no parameter `{key}`"), node.range));
-        }
-        let attribute = if name.ends_with("attr") {
-            let Some(first) = positional.next() else {
-                return Err(ExpressionError::new(format!("`{name}` needs an attribute"), name_range.clone())
-                    .with_help(format!("write `{name}('active')` or `{name}('kind', 'equalto', 'door')`")));
-            };
-            Some(attribute_path(first)?)
-        } else {
-            None
-        };
-        let test = match positional.next() {
-            Some(first) => {
-                let (inner, inner_range) = written_out(first, "the name of a test")?;
-                let predicate = find_predicate(&inner, &inner_range)?;
-                let given = (positional.collect(), Vec::new());
-                let arguments =
-                    bind(predicate.name, "test", predicate.params, predicate.required, given, &inner_range)?;
-                Some((predicate, arguments))
-            }
-            None => None,
-        };
-        Ok(Each::Keep { wanted: name.starts_with("select"), attribute, test })
-    }
-
-    fn arguments(&self, args: &[ast::CallArg<'_>], depth: usize) -> Result<Given, ExpressionError> {
-        let (mut positional, mut named) = (Vec::new(), Vec::new());
-        for arg in args {
-            match arg {
-                ast::CallArg::Pos(expr) => positional.push(self.node(expr, depth)?),
-                ast::CallArg::Kwarg(name, expr) => named.push(((*name).to_owned(), self.node(expr, depth)?)),
-                ast::CallArg::PosSplat(expr) | ast::CallArg::KwargSplat(expr) => {
-                    return Err(ExpressionError::new(
-                        "`*` and `**` cannot unpack arguments here",
-                        range_of(expr.span()),
-                    ));
-                }
-            }
-        }
-        Ok((positional, named))
-    }
-}
-
-/// Arguments by position, then by name.
-type Given = (Vec<Node>, Vec<(String, Node)>);
-
-fn compared(left: Box<Node>, comparison: Comparison, right: Box<Node>, range: Range) -> Node {
-    Node { kind: Kind::Compare { first: left, rest: vec![(comparison, *right)] }, range }
-}
-
-fn comparison(op: ast::CompareOpKind) -> Comparison {
-    match op {
-        ast::CompareOpKind::Eq => Comparison::Equal,
-        ast::CompareOpKind::Ne => Comparison::NotEqual,
-        ast::CompareOpKind::Lt => Comparison::Less,
-        ast::CompareOpKind::Lte => Comparison::LessOrEqual,
-        ast::CompareOpKind::Gt => Comparison::Greater,
-        ast::CompareOpKind::Gte => Comparison::GreaterOrEqual,
-        ast::CompareOpKind::In => Comparison::In,
-        ast::CompareOpKind::NotIn => Comparison::NotIn,
-    }
-}
-
-fn written_out(node: Node, what: &str) -> Result<(String, Range), ExpressionError> {
-    match node.kind {
-        Kind::Constant(Value::String(text)) => Ok((text, node.range)),
-        _ => Err(ExpressionError::new(format!("{what} has to be written out as text"), node.range)),
-    }
-}
-
-fn attribute_path(node: Node) -> Result<Vec<String>, ExpressionError> {
-    let (text, range) = written_out(node, "an attribute")?;
-    if text.is_empty() || text.split('.').any(str::is_empty) {
-        return Err(ExpressionError::new(format!("`{text}` is not an attribute"), range));
-    }
-    Ok(text.split('.').map(str::to_owned).collect())
-}
-
-fn find_filter(name: &str, range: &Range) -> Result<&'static Filter, ExpressionError> {
-    filters::find(name).ok_or_else(|| {
-        let error = ExpressionError::new(format!("there is no filter `{name}`"), range.clone());
-        match suggest::nearest(name, filters::names()) {
-            Some(near) => error.with_help(format!("did you mean `{near}`?")),
-            None => error.with_help("the filters are listed under `bascule explain expressions`"),
-        }
-    })
-}
-
-fn find_predicate(name: &str, range: &Range) -> Result<&'static Predicate, ExpressionError> {
-    predicates::find(name).ok_or_else(|| {
-        let error = ExpressionError::new(format!("there is no test `{name}`"), range.clone());
-        match suggest::nearest(name, predicates::names()) {
-            Some(near) => error.with_help(format!("did you mean `{near}`?")),
-            None if name == "null" => error.with_help("write `is none`"),
-            None => error.with_help("to compare, write `==`"),
-        }
-    })
-}
-
-fn bind(
-    name: &str,
-    sort: &str,
-    params: &[&str],
-    required: usize,
-    (positional, named): Given,
-    range: &Range,
-) -> Result<Arguments, ExpressionError> {
-    if let Some(extra) = positional.get(params.len()) {
-        let most = match params.len() {
-            0 => "none".to_owned(),
-            most => most.to_string(),
-        };
-        return Err(ExpressionError::new(
-            format!("too many arguments for the {sort} `{name}`, it takes {most}"),
-            extra.range.clone(),
-        ));
-    }
-    let mut bound: Vec<Option<Node>> = positional.into_iter().map(Some).collect();
-    bound.resize_with(params.len(), || None);
-    for (key, node) in named {
-        let slot = params.iter().position(|param| *param == key).and_then(|at| bound.get_mut(at));
-        match slot {
-            Some(slot @ None) => *slot = Some(node),
-            Some(Some(_)) => {
-                return Err(ExpressionError::new(format!("`{key}` is given twice"), node.range));
-            }
-            None => {
-                let error = ExpressionError::new(format!("the {sort} `{name}` has no parameter `{key}`"), node.range);
-                return Err(match suggest::help(&key, params.iter().copied(), "it has") {
-                    Some(help) => error.with_help(help),
-                    None => error,
-                });
-            }
-        }
-    }
-    if let Some((missing, _)) = params.iter().zip(&bound).take(required).find(|(_, given)| given.is_none()) {
-        let error = ExpressionError::new(format!("the {sort} `{name}` needs `{missing}`"), range.clone());
-        return Err(match name {
-            "default" => error.with_help("write `default('')` where empty text is meant"),
-            _ => error,
-        });
-    }
-    Ok(Arguments(bound))
-}
-
-fn json(value: &minijinja::Value, range: &Range) -> Result<Value, ExpressionError> {
-    let refused = || ExpressionError::new("this number is out of range", range.clone());
-    Ok(match value.kind() {
-        ValueKind::None => Value::Null,
-        ValueKind::Bool => Value::Bool(value.is_true()),
-        ValueKind::Number if value.is_integer() => {
-            let number = i128::try_from(value.clone()).map_err(|_| refused())?;
-            super::operators::whole(number).ok_or_else(refused)?
-        }
-        ValueKind::Number => {
-            let number = f64::try_from(value.clone()).map_err(|_| refused())?;
-            Value::Number(Number::from_f64(number).ok_or_else(refused)?)
-        }
-        ValueKind::String => Value::String(value.as_str().unwrap_or_default().to_owned()),
-        _ => return Err(ExpressionError::new("this value cannot be written here", range.clone())),
-    })
 }

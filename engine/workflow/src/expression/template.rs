@@ -169,7 +169,12 @@ impl Template {
             Node::Text(parts) => {
                 for part in parts {
                     if let TextPart::Expression { expression, offset } = part {
-                        found.push(Embedded { path: path.clone(), expression, offset: *offset, whole: false });
+                        found.push(Embedded {
+                            path: path.clone(),
+                            expression,
+                            offset: *offset,
+                            whole: false,
+                        });
                     }
                 }
             }
@@ -300,7 +305,8 @@ impl Parser {
                     entries.push((key.clone(), self.value(entry)));
                     self.path.pop();
                 }
-                let literals = entries.iter().map(|(key, entry)| Some((key.clone(), entry.literal()?.clone())));
+                let literals =
+                    entries.iter().map(|(key, entry)| Some((key.clone(), entry.literal()?.clone())));
                 match literals.collect::<Option<Map<_, _>>>() {
                     Some(map) => Template::of_literal(Value::Object(map)),
                     None => Template { node: Arc::new(Node::Map(entries)) },
@@ -404,8 +410,11 @@ pub(super) fn parse_whole(text: &str) -> Result<(Expression, usize), ExpressionE
     let end = end_of_expression(text, opening)?;
     let around = |part: Option<&str>| part.is_some_and(|part| !part.trim().is_empty());
     if around(text.get(..opening)) || around(text.get(end + 2..)) {
-        return Err(ExpressionError::new("text around `${{ }}` is not an expression", Range::new(0, text.len()))
-            .with_help("write one expression, with or without `${{ }}`: text would always count as true"));
+        return Err(ExpressionError::new(
+            "text around `${{ }}` is not an expression",
+            Range::new(0, text.len()),
+        )
+        .with_help("write one expression, with or without `${{ }}`: text would always count as true"));
     }
     let start = opening + 3;
     match Expression::parse(text.get(start..end).unwrap_or_default()) {

@@ -75,21 +75,12 @@ pub fn all() -> Vec<Code> {
 /// What there is to say about a code; `wf012` is `WF012`.
 #[must_use]
 pub fn explain(code: &str) -> Option<&'static Entry> {
-    all()
-        .into_iter()
-        .find(|known| known.name().eq_ignore_ascii_case(code.trim()))
-        .map(Code::entry)
+    all().into_iter().find(|known| known.name().eq_ignore_ascii_case(code.trim())).map(Code::entry)
 }
 
 /// True for warnings about how a value is written, which an error at the same place makes needless.
 pub(super) fn is_about_writing(code: Code) -> bool {
-    [
-        codes::LEADING_ZEROS,
-        codes::BOOLEAN_WORD,
-        codes::SEXAGESIMAL,
-        codes::LONG_NUMBER,
-    ]
-    .contains(&code)
+    [codes::LEADING_ZEROS, codes::BOOLEAN_WORD, codes::SEXAGESIMAL, codes::LONG_NUMBER].contains(&code)
 }
 
 #[cfg(test)]

@@ -56,9 +56,13 @@ pub(super) fn check(reader: &mut Reader<'_>, node: &Node, template: &Template) -
         return None;
     }
     if rest.contains(['?', '#']) {
-        return refuse("`url` must not have a query or a fragment".to_owned(), "the plugin says what it asks for");
+        return refuse(
+            "`url` must not have a query or a fragment".to_owned(),
+            "the plugin says what it asks for",
+        );
     }
-    if let Some(path) = rest.get(authority.len()..).map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty())
+    if let Some(path) =
+        rest.get(authority.len()..).map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty())
         && let Some(fault) = path_fault(path)
     {
         return refuse(format!("the path of `url` {fault}"), usual);
@@ -89,7 +93,8 @@ fn sample(template: &Template) -> (String, bool, bool) {
             TextPart::Literal(text) => sample.push_str(text),
             TextPart::Expression { .. } if at == 0 => {
                 (fixed, scheme_written) = (false, false);
-                let scheme_only = matches!(parts.get(1), Some(TextPart::Literal(text)) if text.starts_with("://"));
+                let scheme_only =
+                    matches!(parts.get(1), Some(TextPart::Literal(text)) if text.starts_with("://"));
                 sample.push_str("http");
                 if !scheme_only {
                     sample.push_str("://");
@@ -201,7 +206,9 @@ pub(super) fn read_ranges(reader: &mut Reader<'_>, node: &Node, address: Option<
     let items = reader.items(node, "`addresses`", "[10.20.0.0/16]");
     let count = items.len();
     for item in items {
-        let Some(text) = reader.plain(item, "an address range") else { continue };
+        let Some(text) = reader.plain(item, "an address range") else {
+            continue;
+        };
         match Range::parse(text.trim()) {
             Ok(range) => {
                 warn_of_surprise(reader, item, &text, &range);
@@ -209,7 +216,12 @@ pub(super) fn read_ranges(reader: &mut Reader<'_>, node: &Node, address: Option<
                 parsed.push(range);
             }
             Err(help) => {
-                reader.error(codes::PROJECT_RANGE, item.span, format!("`{text}` is not an address range"), help);
+                reader.error(
+                    codes::PROJECT_RANGE,
+                    item.span,
+                    format!("`{text}` is not an address range"),
+                    help,
+                );
             }
         }
     }
@@ -221,7 +233,8 @@ pub(super) fn read_ranges(reader: &mut Reader<'_>, node: &Node, address: Option<
             "name the ranges, for example [10.20.0.0/16], or remove the key",
         );
     }
-    let host = address.and_then(|address| address.host.as_deref()).and_then(|host| host.parse::<IpAddr>().ok());
+    let host =
+        address.and_then(|address| address.host.as_deref()).and_then(|host| host.parse::<IpAddr>().ok());
     if let Some(host) = host
         && !parsed.is_empty()
         && parsed.len() == count
@@ -247,7 +260,10 @@ fn warn_of_surprise(reader: &mut Reader<'_>, item: &Node, text: &str, range: &Ra
         let (first, last) = range.ends();
         reader.report(
             Problem::warning(codes::PROJECT_RANGE, item.span, format!("`{text}` means {first} to {last}"))
-                .help(format!("write {first}/{} for the range, {} for the one address", range.bits, range.address)),
+                .help(format!(
+                    "write {first}/{} for the range, {} for the one address",
+                    range.bits, range.address
+                )),
         );
     }
 }

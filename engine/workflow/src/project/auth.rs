@@ -24,7 +24,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Auth {
     }
     if let Some(entry) = node.entry("type").or_else(|| node.entry("scheme")) {
         let message = format!("`{}` is not how a scheme is named", entry.key.text);
-        reader.error(codes::PROJECT_AUTH, entry.key.span, message, format!("the scheme is the key, {EXAMPLE}"));
+        reader.error(
+            codes::PROJECT_AUTH,
+            entry.key.span,
+            message,
+            format!("the scheme is the key, {EXAMPLE}"),
+        );
         return Auth::None;
     }
     let entries = reader.known(node, "connections.auth");
@@ -40,7 +45,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Auth {
                 "the host never tries another one; keep the one that the peer is set to",
             );
         } else if node.as_map().is_some_and(<[Entry]>::is_empty) {
-            reader.error(codes::PROJECT_AUTH, node.span, "`auth` names no scheme", format!("write `none`, or {EXAMPLE}"));
+            reader.error(
+                codes::PROJECT_AUTH,
+                node.span,
+                "`auth` names no scheme",
+                format!("write `none`, or {EXAMPLE}"),
+            );
         }
         return Auth::None;
     };
@@ -77,8 +87,10 @@ fn ak_sk(reader: &mut Reader<'_>, node: &Node) -> Option<Auth> {
     let within = "connections.auth.ak-sk";
     reader.known(node, within);
     let key = reader.required(node, within, "key", SECRET).and_then(|node| secret(reader, node, "`key`"));
-    let secret = reader.required(node, within, "secret", SECRET).and_then(|node| secret(reader, node, "`secret`"));
-    let content_md5 = node.get("content-md5").and_then(|node| reader.boolean(node, "`content-md5`")).unwrap_or(false);
+    let secret =
+        reader.required(node, within, "secret", SECRET).and_then(|node| secret(reader, node, "`secret`"));
+    let content_md5 =
+        node.get("content-md5").and_then(|node| reader.boolean(node, "`content-md5`")).unwrap_or(false);
     let (key, secret) = key.zip(secret)?;
     Some(Auth::AkSk { key, secret, content_md5 })
 }
@@ -87,7 +99,12 @@ fn headers(reader: &mut Reader<'_>, node: &Node) -> Option<Auth> {
     let example = "for example `apikey: { secret: NAME }`";
     let entries = node.as_map().unwrap_or_default();
     if entries.is_empty() {
-        reader.error(codes::PROJECT_AUTH, node.span, "`headers` of `auth` is a map of headers and secrets", example);
+        reader.error(
+            codes::PROJECT_AUTH,
+            node.span,
+            "`headers` of `auth` is a map of headers and secrets",
+            example,
+        );
         return None;
     }
     let mut headers: Vec<(String, HeaderSecret)> = Vec::new();
@@ -97,7 +114,12 @@ fn headers(reader: &mut Reader<'_>, node: &Node) -> Option<Auth> {
         }
         if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(&key.text)) {
             let message = format!("the header `{}` stands here twice", key.text);
-            reader.error(codes::PROJECT_HEADER, key.span, message, "names of headers are the same in any case");
+            reader.error(
+                codes::PROJECT_HEADER,
+                key.span,
+                message,
+                "names of headers are the same in any case",
+            );
         }
         let what = format!("`{}`", key.text);
         if value.as_map().is_some() {
@@ -119,7 +141,8 @@ fn token(reader: &mut Reader<'_>, node: &Node) -> Option<TokenExchange> {
     let entries = reader.known(node, within);
     let path = reader.required(node, within, "path", "where the token is asked for, e.g. `/api/token/get`");
     let path = path.and_then(|path| reader.request_path(path, "`path`"));
-    let token = reader.required(node, within, "token", "where it stands in the answer, e.g. `/data/accessToken`");
+    let token =
+        reader.required(node, within, "token", "where it stands in the answer, e.g. `/data/accessToken`");
     let token = token.and_then(|token| pointer(reader, token, "`token`"));
     let mut exchange = TokenExchange {
         path: String::new(),
@@ -174,7 +197,9 @@ fn token(reader: &mut Reader<'_>, node: &Node) -> Option<TokenExchange> {
 /// Words that name a secret wherever they stand.
 fn sounds_secret(name: &str) -> bool {
     let folded = crate::signature::fold_name(name);
-    ["password", "passwd", "pwd", "secret", "apikey", "token", "privatekey"].iter().any(|word| folded.contains(word))
+    ["password", "passwd", "pwd", "secret", "apikey", "token", "privatekey"]
+        .iter()
+        .any(|word| folded.contains(word))
 }
 
 fn body(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, TokenField)> {
@@ -201,14 +226,21 @@ fn pointer(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
         return Some(text);
     }
     let help = format!("write `/{}`", text.trim_start_matches(['$', '.', '/']).replace('.', "/"));
-    reader.error(codes::PROJECT_PATH, node.span, format!("{what} is a JSON pointer, which begins with `/`"), help);
+    reader.error(
+        codes::PROJECT_PATH,
+        node.span,
+        format!("{what} is a JSON pointer, which begins with `/`"),
+        help,
+    );
     None
 }
 
 fn origins(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
     let mut origins = Vec::new();
     for item in reader.items(node, "`origins`", "[\"*.hik-partner.com\"]") {
-        let Some(text) = reader.plain(item, "an origin") else { continue };
+        let Some(text) = reader.plain(item, "an origin") else {
+            continue;
+        };
         let host = text.strip_prefix("*.").unwrap_or(&text);
         let fits = !host.is_empty()
             && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
@@ -216,7 +248,12 @@ fn origins(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
         // `*.com` would let the token go to anybody who has a domain.
         if !fits || (text.starts_with("*.") && !host.contains('.')) {
             let message = format!("`{text}` is not a host or `*.` and a domain");
-            reader.error(codes::PROJECT_AUTH, item.span, message, "for example `*.hik-partner.com`, without scheme and path");
+            reader.error(
+                codes::PROJECT_AUTH,
+                item.span,
+                message,
+                "for example `*.hik-partner.com`, without scheme and path",
+            );
         } else {
             origins.push(text.to_ascii_lowercase());
         }
@@ -228,7 +265,12 @@ fn origins(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
 fn secret(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<SecretSource> {
     if node.as_scalar().is_some() {
         if node.is_null() {
-            reader.error(codes::PROJECT_SECRET, node.span, format!("{what} names no secret"), format!("write {SECRET}"));
+            reader.error(
+                codes::PROJECT_SECRET,
+                node.span,
+                format!("{what} names no secret"),
+                format!("write {SECRET}"),
+            );
             return None;
         }
         reader.blot(node.span);
@@ -247,15 +289,27 @@ fn secret(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<SecretSour
             0 => format!("{what} names no secret"),
             _ => format!("{what} names more than one secret"),
         };
-        let span = node.as_map().and_then(|entries| entries.first()).map_or(node.span, |entry| entry.key.span);
-        reader.error(codes::PROJECT_SECRET, span, message, "write one of `{ secret: NAME }`, `{ env: NAME }`, `{ file: PATH }`");
+        let span =
+            node.as_map().and_then(|entries| entries.first()).map_or(node.span, |entry| entry.key.span);
+        reader.error(
+            codes::PROJECT_SECRET,
+            span,
+            message,
+            "write one of `{ secret: NAME }`, `{ env: NAME }`, `{ file: PATH }`",
+        );
         return None;
     };
     let is_header = node.get("prefix").is_some();
     for Entry { key, .. } in node.as_map().unwrap_or_default() {
-        if !sources.contains(&key.text.as_str()) && !(is_header && key.text == "prefix") {
+        let known = sources.contains(&key.text.as_str()) || (is_header && key.text == "prefix");
+        if !known {
             let message = format!("unknown key `{}` in a secret", key.text);
-            reader.error(codes::UNKNOWN_KEY, key.span, message, "a secret has one of `secret`, `env` and `file`");
+            reader.error(
+                codes::UNKNOWN_KEY,
+                key.span,
+                message,
+                "a secret has one of `secret`, `env` and `file`",
+            );
         }
     }
     let value = &entry.value;
@@ -298,5 +352,6 @@ fn secret(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<SecretSour
 }
 
 fn is_secret_name(text: &str) -> bool {
-    text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
+    text.len() <= 128
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
 }

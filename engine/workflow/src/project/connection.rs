@@ -84,7 +84,9 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<C
             "timeouts" => connection.timeouts = read_timeouts(reader, value),
             "parallel" => connection.parallel = reader.number(value, "`parallel`", 1, 1000).unwrap_or(0),
             "rate" => connection.rate = read_rate(reader, value),
-            "gap" => connection.gap = reader.duration(value, "`gap`", Duration::ZERO, Duration::from_secs(3600)),
+            "gap" => {
+                connection.gap = reader.duration(value, "`gap`", Duration::ZERO, Duration::from_secs(3600))
+            }
             "max-response" => {
                 if let Some(bytes) = reader.size(value, "`max-response`", 1, 256 << 20) {
                     connection.max_response_bytes = bytes;
@@ -108,11 +110,12 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<C
         connection.parallel = if matches!(connection.auth, Auth::Digest { .. }) { 1 } else { 4 };
     }
     for (param, node) in params {
-        if !reader.uses_param(&param) {
+        if !reader.may_use_param(&param) {
             let message = format!("nothing in connection `{name}` uses the parameter `{param}`");
             reader.report(
-                Problem::warning(codes::PROJECT_PARAM_UNUSED, node.span, message)
-                    .help("remove it, or use it in an expression such as `${{ NAME }}`".replace("NAME", &param)),
+                Problem::warning(codes::PROJECT_PARAM_UNUSED, node.span, message).help(
+                    "remove it, or use it in an expression such as `${{ NAME }}`".replace("NAME", &param),
+                ),
             );
         }
     }
@@ -157,7 +160,9 @@ fn check_reach(reader: &mut Reader<'_>, node: &Node, url: &Node, connection: &Co
 fn read_params<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Vec<(String, &'n Node)> {
     let mut params: Vec<(String, &Node)> = Vec::new();
     for item in reader.items(node, "`params`", "[device]") {
-        let Some(name) = reader.text(item, "a parameter") else { continue };
+        let Some(name) = reader.text(item, "a parameter") else {
+            continue;
+        };
         let fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && !RESERVED.contains(&name.as_str());
@@ -169,7 +174,12 @@ fn read_params<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Vec<(String, &'n 
                 "use letters, digits and `_`: expressions say the name",
             );
         } else if params.iter().any(|(other, _)| *other == name) {
-            reader.error(codes::PROJECT_NAME, item.span, format!("`{name}` stands in `params` twice"), "remove one");
+            reader.error(
+                codes::PROJECT_NAME,
+                item.span,
+                format!("`{name}` stands in `params` twice"),
+                "remove one",
+            );
         } else {
             params.push((name, item));
         }
@@ -184,7 +194,9 @@ fn read_allow(reader: &mut Reader<'_>, node: &Node, address: Option<&Address>) -
             "addresses" => allow.addresses = address::read_ranges(reader, value, address),
             "methods" => {
                 for item in reader.items(value, "`methods`", "[GET, POST]") {
-                    let Some(text) = reader.plain(item, "a method") else { continue };
+                    let Some(text) = reader.plain(item, "a method") else {
+                        continue;
+                    };
                     let method = text.to_ascii_uppercase();
                     if METHODS.contains(&method.as_str()) {
                         allow.methods.push(method);
@@ -194,12 +206,19 @@ fn read_allow(reader: &mut Reader<'_>, node: &Node, address: Option<&Address>) -
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("methods are {}", suggest::listing(&METHODS)),
                     };
-                    reader.error(codes::PROJECT_ALLOW, item.span, format!("there is no method `{text}`"), help);
+                    reader.error(
+                        codes::PROJECT_ALLOW,
+                        item.span,
+                        format!("there is no method `{text}`"),
+                        help,
+                    );
                 }
             }
             _ => {
                 for item in reader.items(value, "`paths`", "[/ISAPI/]") {
-                    let Some(path) = reader.plain(item, "a path") else { continue };
+                    let Some(path) = reader.plain(item, "a path") else {
+                        continue;
+                    };
                     if path.contains('*') {
                         reader.error(
                             codes::PROJECT_ALLOW,
@@ -208,7 +227,12 @@ fn read_allow(reader: &mut Reader<'_>, node: &Node, address: Option<&Address>) -
                             "a path allows everything below it: write `/ISAPI/` for `/ISAPI/*`",
                         );
                     } else if let Some(fault) = path_fault(&path) {
-                        reader.error(codes::PROJECT_ALLOW, item.span, format!("the path {fault}"), "for example `/ISAPI/`");
+                        reader.error(
+                            codes::PROJECT_ALLOW,
+                            item.span,
+                            format!("the path {fault}"),
+                            "for example `/ISAPI/`",
+                        );
                     } else {
                         allow.paths.push(path);
                     }
@@ -223,7 +247,8 @@ fn read_timeouts(reader: &mut Reader<'_>, node: &Node) -> Timeouts {
     let mut timeouts = Timeouts::default();
     for Entry { key, value } in reader.known(node, "connections.timeouts") {
         let what = format!("`{}`", key.text);
-        let Some(time) = reader.duration(value, &what, Duration::from_millis(1), Duration::from_secs(3600)) else {
+        let Some(time) = reader.duration(value, &what, Duration::from_millis(1), Duration::from_secs(3600))
+        else {
             continue;
         };
         match key.text.as_str() {
@@ -244,7 +269,9 @@ fn read_rate(reader: &mut Reader<'_>, node: &Node) -> Option<Rate> {
             "s" | "sec" => Duration::from_secs(1),
             "m" | "min" => Duration::from_secs(60),
             "h" => Duration::from_secs(3600),
-            other => quantity::duration(other).ok().filter(|per| !per.is_zero() && *per <= Duration::from_secs(86_400))?,
+            other => quantity::duration(other)
+                .ok()
+                .filter(|per| !per.is_zero() && *per <= Duration::from_secs(86_400))?,
         };
         Some(Rate { count, per })
     });
@@ -271,7 +298,9 @@ fn read_headers(reader: &mut Reader<'_>, node: &Node, connection: &mut Connectio
                 codes::PROJECT_PLAIN_SECRET,
                 key.span,
                 format!("the header `{name}` carries a credential"),
-                format!("`bascule secret set NAME`, and `auth: {{ headers: {{ {name}: {{ secret: NAME }} }} }}`"),
+                format!(
+                    "`bascule secret set NAME`, and `auth: {{ headers: {{ {name}: {{ secret: NAME }} }} }}`"
+                ),
             );
             continue;
         }
@@ -305,7 +334,12 @@ pub(super) fn header_value(reader: &mut Reader<'_>, node: &Node, what: &str) -> 
     }
     let text = reader.plain(node, what)?;
     if text.chars().any(|c| c.is_control() && c != '\t') {
-        reader.error(codes::PROJECT_HEADER, node.span, format!("{what} has a control character in it"), "write one line");
+        reader.error(
+            codes::PROJECT_HEADER,
+            node.span,
+            format!("{what} has a control character in it"),
+            "write one line",
+        );
         return None;
     }
     Some(text)

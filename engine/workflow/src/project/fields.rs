@@ -20,18 +20,26 @@ pub(super) struct Reader<'p> {
     /// The parameters of the connection that is being read.
     params: Vec<String>,
     used: BTreeSet<String>,
+    /// Some expression of that connection could not be read, so nobody knows what it uses.
+    unread: bool,
 }
 
 impl<'p> Reader<'p> {
     pub(super) fn new(text: &'p str, problems: &'p mut Problems) -> Self {
-        Self { text, problems, blots: Vec::new(), params: Vec::new(), used: BTreeSet::new() }
+        Self { text, problems, blots: Vec::new(), params: Vec::new(), used: BTreeSet::new(), unread: false }
     }
 
     pub(super) fn report(&mut self, problem: Problem) {
         self.problems.report(problem);
     }
 
-    pub(super) fn error(&mut self, code: Code, span: Span, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.problems.report(Problem::error(code, span, message).help(help));
     }
 
@@ -58,9 +66,11 @@ impl<'p> Reader<'p> {
         let what = title(within);
         let Some(entries) = node.as_map() else {
             let keys: Vec<&str> = reference::keys(within).collect();
-            let help = match keys.is_empty() {
-                true => "write `{}`".to_owned(),
-                false => format!("a map with keys such as {}", suggest::listing(&keys)),
+            let help = match within {
+                "folders" => "write `{ path: ./photos }`".to_owned(),
+                "plugins" => "write `{ file: ./plugins/NAME.wasm }`".to_owned(),
+                "stores" => "write `{}`: a store has no settings".to_owned(),
+                _ => format!("a map with keys such as {}", suggest::listing(&keys)),
             };
             self.wrong_shape(node, &what, "a map", &help);
             return Vec::new();
@@ -76,7 +86,8 @@ impl<'p> Reader<'p> {
                 self.verification(entry.key.span, key);
                 continue;
             }
-            let problem = Problem::error(codes::UNKNOWN_KEY, entry.key.span, format!("unknown key `{key}` in {what}"));
+            let problem =
+                Problem::error(codes::UNKNOWN_KEY, entry.key.span, format!("unknown key `{key}` in {what}"));
             let help = match hint(within, key) {
                 Some(hint) => Some(hint.to_owned()),
                 None => suggest::help(key, reference::keys(within), "the keys here are"),
@@ -137,7 +148,8 @@ impl<'p> Reader<'p> {
     /// Reports that a key is missing.
     pub(super) fn missing(&mut self, node: &Node, within: &str, key: &str, help: &str) {
         // A map is known best by its first line.
-        let span = node.as_map().and_then(|entries| entries.first()).map_or(node.span, |entry| entry.key.span);
+        let span =
+            node.as_map().and_then(|entries| entries.first()).map_or(node.span, |entry| entry.key.span);
         let message = format!("{} needs `{key}`", title(within));
         self.error(codes::MISSING_KEY, span, message, format!("add `{key}:`, {help}"));
     }
@@ -156,12 +168,27 @@ impl<'p> Reader<'p> {
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required<'n>(&mut self, node: &'n Node, within: &str, key: &str, help: &str) -> Option<&'n Node> {
+    pub(super) fn required<'n>(
+        &mut self,
+        node: &'n Node,
+        within: &str,
+        key: &str,
+        help: &str,
+    ) -> Option<&'n Node> {
         let value = node.get(key).filter(|value| !value.is_null());
-        if value.is_none() && node.as_map().is_some() {
+        let Some(entries) = node.as_map().filter(|_| value.is_none()) else {
+            return value;
+        };
+        // A misspelt key has been reported already, with its right name.
+        let misspelt = |entry: &Entry| {
+            let written = entry.key.text.as_str();
+            !reference::keys(within).any(|name| name == written)
+                && suggest::nearest(written, reference::keys(within)) == Some(key)
+        };
+        if !entries.iter().any(misspelt) {
             self.missing(node, within, key, help);
         }
-        value
+        None
     }
 
     /// A text that may hold expressions.
@@ -176,7 +203,12 @@ impl<'p> Reader<'p> {
             return None;
         };
         if text.trim().is_empty() {
-            self.error(codes::PROJECT_VALUE, node.span, format!("{what} is empty"), "write a value or remove the key");
+            self.error(
+                codes::PROJECT_VALUE,
+                node.span,
+                format!("{what} is empty"),
+                "write a value or remove the key",
+            );
             return None;
         }
         Some(text.to_owned())
@@ -198,14 +230,16 @@ impl<'p> Reader<'p> {
         Some(text)
     }
 
-    /// From now on the parameters of another connection; gives those of the last one that were used.
+    /// From now on expressions see the parameters of another connection.
     pub(super) fn begin_params(&mut self, params: Vec<String>) {
         self.params = params;
         self.used.clear();
+        self.unread = false;
     }
 
-    pub(super) fn uses_param(&self, name: &str) -> bool {
-        self.used.contains(name)
+    /// False where it is certain that no expression uses the parameter.
+    pub(super) fn may_use_param(&self, name: &str) -> bool {
+        self.unread || self.used.contains(name)
     }
 
     /// A text with expressions over the connection's parameters.
@@ -214,6 +248,7 @@ impl<'p> Reader<'p> {
         let template = match Template::parse_all(&Value::String(text)) {
             Ok(template) => template,
             Err(errors) => {
+                self.unread = true;
                 for error in errors {
                     let span = self.locate(node, error.range.start, error.range.end);
                     self.report(Problem::error(codes::EXPRESSION, span, error.message).help_if(error.help));
@@ -224,16 +259,20 @@ impl<'p> Reader<'p> {
         let mut good = true;
         for embedded in template.expressions() {
             for reference in embedded.expression.references() {
-                let Some((name, range)) = reference.path.first().zip(reference.ranges.first()) else { continue };
+                let Some((name, range)) = reference.path.first().zip(reference.ranges.first()) else {
+                    continue;
+                };
                 if self.params.contains(name) {
                     self.used.insert(name.clone());
                     continue;
                 }
-                good = false;
+                (good, self.unread) = (false, true);
                 let span = self.locate(node, embedded.offset + range.start, embedded.offset + range.end);
                 let help = match suggest::nearest(name, self.params.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("a connection sees only its own `params`; add `params: [{name}]` and supply it in `with:`"),
+                    None => format!(
+                        "a connection sees only its own `params`; add `params: [{name}]` and supply it in `with:`"
+                    ),
                 };
                 self.error(codes::PROJECT_EXPRESSION, span, format!("there is no parameter `{name}`"), help);
             }
@@ -245,7 +284,12 @@ impl<'p> Reader<'p> {
     pub(super) fn file_path(&mut self, node: &Node, what: &str) -> Option<String> {
         let path = self.plain(node, what)?;
         if path.chars().any(char::is_control) {
-            self.error(codes::PROJECT_PATH, node.span, format!("{what} has a control character in it"), "remove it");
+            self.error(
+                codes::PROJECT_PATH,
+                node.span,
+                format!("{what} has a control character in it"),
+                "remove it",
+            );
             return None;
         }
         Some(path)
@@ -255,14 +299,24 @@ impl<'p> Reader<'p> {
     pub(super) fn request_path(&mut self, node: &Node, what: &str) -> Option<String> {
         let path = self.plain(node, what)?;
         if let Some(fault) = path_fault(&path) {
-            let help = format!("a path is written like `/{}`", "api/status");
-            self.error(codes::PROJECT_PATH, node.span, format!("{what} {fault}"), help);
+            self.error(
+                codes::PROJECT_PATH,
+                node.span,
+                format!("{what} {fault}"),
+                "for example `/api/status`",
+            );
             return None;
         }
         Some(path)
     }
 
-    pub(super) fn duration(&mut self, node: &Node, what: &str, least: Duration, most: Duration) -> Option<Duration> {
+    pub(super) fn duration(
+        &mut self,
+        node: &Node,
+        what: &str,
+        least: Duration,
+        most: Duration,
+    ) -> Option<Duration> {
         let Some(scalar) = node.as_scalar().filter(|scalar| !scalar.value.is_null()) else {
             self.wrong_shape(node, what, "a duration", "for example 500ms, 5s, 2m or 1h");
             return None;
@@ -296,7 +350,12 @@ impl<'p> Reader<'p> {
             Ok(bytes) if (least..=most).contains(&bytes) => Some(bytes),
             Ok(_) => {
                 let message = format!("{what} must be from {least} to {most} bytes");
-                self.error(codes::PROJECT_VALUE, node.span, message, "for example 4MiB, 200KB or a number of bytes");
+                self.error(
+                    codes::PROJECT_VALUE,
+                    node.span,
+                    message,
+                    "for example 4MiB, 200KB or a number of bytes",
+                );
                 None
             }
             Err(error) => {
@@ -307,7 +366,10 @@ impl<'p> Reader<'p> {
     }
 
     pub(super) fn number(&mut self, node: &Node, what: &str, least: u32, most: u32) -> Option<u32> {
-        let number = node.as_scalar().and_then(|scalar| scalar.value.as_u64()).and_then(|number| u32::try_from(number).ok());
+        let number = node
+            .as_scalar()
+            .and_then(|scalar| scalar.value.as_u64())
+            .and_then(|number| u32::try_from(number).ok());
         match number.filter(|number| (least..=most).contains(number)) {
             Some(number) => Some(number),
             None => {
@@ -333,7 +395,8 @@ impl<'p> Reader<'p> {
         if found.is_none() {
             let message = format!("{what} is {}, not {}", either(words), node.describe());
             let help = suggest::nearest(text, words.iter().copied());
-            let help = help.map_or_else(|| format!("write {}", either(words)), |near| format!("did you mean `{near}`?"));
+            let help = help
+                .map_or_else(|| format!("write {}", either(words)), |near| format!("did you mean `{near}`?"));
             self.error(codes::PROJECT_VALUE, node.span, message, help);
         }
         found
@@ -391,9 +454,17 @@ pub(super) fn path_fault(path: &str) -> Option<&'static str> {
 
 fn switches_verification_off(key: &str) -> bool {
     let folded = crate::signature::fold_name(key);
-    ["verify", "insecure", "skipverify", "verification", "checkcertificate", "rejectunauthorized", "allowinvalid"]
-        .iter()
-        .any(|word| folded.contains(word))
+    [
+        "verify",
+        "insecure",
+        "skipverify",
+        "verification",
+        "checkcertificate",
+        "rejectunauthorized",
+        "allowinvalid",
+    ]
+    .iter()
+    .any(|word| folded.contains(word))
 }
 
 /// Keys that people bring along, or put in the wrong place.
@@ -409,16 +480,22 @@ fn hint(within: &str, key: &str) -> Option<&'static str> {
         ("connections", "user" | "username" | "password" | "token" | "api-key" | "apikey" | "secret") => {
             "credentials stand in `auth`, for example `auth: { digest: { user: admin, password: { secret: NAME } } }`"
         }
-        ("connections", "timeout") => "the key is `timeouts`, a map with `connect`, `normal`, `slow` and `bulk`",
+        ("connections", "timeout") => {
+            "the key is `timeouts`, a map with `connect`, `normal`, `slow` and `bulk`"
+        }
         ("connections", "addresses" | "methods" | "paths") => "that stands in `allow`",
         ("connections", "pin" | "ca" | "cert" | "certificate" | "fingerprint") => "that stands in `tls`",
         ("connections", "retry" | "retries") => "a step says whether it is retried: `retry` in the workflow",
         ("connections", "proxy") => "this version knows no proxies",
-        ("connections.auth.basic" | "connections.auth.digest", "username" | "login" | "name") => "the key is `user`",
+        ("connections.auth.basic" | "connections.auth.digest", "username" | "login" | "name") => {
+            "the key is `user`"
+        }
         ("connections.auth.basic" | "connections.auth.digest", "secret" | "env" | "file") => {
             "that is part of the password: `password: { secret: NAME }`"
         }
-        ("connections.tls", "cert" | "certificate" | "key") => "client certificates are not supported by this version",
+        ("connections.tls", "cert" | "certificate" | "key") => {
+            "client certificates are not supported by this version"
+        }
         ("connections.tls", "fingerprint" | "sha256") => "the key is `pin`",
         ("connections.tls", "roots" | "ca-file" | "cafile") => "the key is `ca`",
         _ => return None,

@@ -80,13 +80,17 @@ fn a_file_with_every_key_is_read_as_it_says() {
     scope.set("site", json!("north"));
     assert_eq!(terminal.url.evaluate(&scope).unwrap(), json!("https://10.20.0.7:443/base"));
     assert_eq!(terminal.key.as_ref().unwrap().evaluate(&scope).unwrap(), json!("S1"));
-    let Auth::Digest { user, password: SecretSource::Stored(name), reuse_nonces: true } = &terminal.auth else {
+    let Auth::Digest { user, password: SecretSource::Stored(name), reuse_nonces: true } = &terminal.auth
+    else {
         panic!("{:?}", terminal.auth)
     };
     assert_eq!(user.evaluate(&scope).unwrap(), json!("admin"));
     assert_eq!(name.evaluate(&scope).unwrap(), json!("terminal-north"));
     assert!(terminal.tls.stored_pin);
-    assert_eq!(terminal.tls.pins, ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]);
+    assert_eq!(
+        terminal.tls.pins,
+        ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+    );
     assert_eq!(terminal.allow.addresses, ["10.20.0.0/16", "fd00::/8", "192.168.1.7"]);
     assert_eq!(terminal.allow.methods, ["GET", "PUT"]);
     assert_eq!(terminal.timeouts.normal, Duration::from_secs(90));
@@ -249,29 +253,70 @@ fn a_secret_in_plain_text_is_never_shown() {
     ] {
         let (project, problems) = check("bascule.yaml", text);
         assert!(project.is_none(), "{text}");
-        let shown = problems.render(Look::Plain) + &serde_json::to_string(&problems).unwrap() + problems.source();
+        let shown =
+            problems.render(Look::Plain) + &serde_json::to_string(&problems).unwrap() + problems.source();
         assert!(!shown.contains("canary"), "{shown}");
         assert_eq!(problems.source().len(), text.len());
+    }
+    for (text, canary) in [
+        (
+            "connections:\n  c: { url: \"http://10.0.0.7\", auth: { digest: { user: admin, password: 0077 } } }\n",
+            "0077",
+        ),
+        (
+            "connections:\n  c: { url: \"http://10.0.0.7\", auth: { digest: { user: admin, password: 11:59 } } }\n",
+            "11:59",
+        ),
+        ("connections:\n  c:\n    password: canary one\n    password: canary two\n", "canary"),
+        (
+            "connections: {\n  c: { password: canary-1, Password: 'canary 2', \"password\": \"canary\" \n",
+            "canary",
+        ),
+        ("connections:\n  c:\n    password: canary, with } comma\n  - x: [\n", "canary"),
+    ] {
+        let (_, problems) = check("bascule.yaml", text);
+        let shown =
+            problems.render(Look::Plain) + &serde_json::to_string(&problems).unwrap() + problems.source();
+        assert!(problems.has_errors() && !shown.contains(canary), "{shown}");
     }
 }
 
 #[test]
 fn pins_and_rates_and_sizes_have_their_forms() {
-    let tls = |pin: &str| codes_of(&format!("connections:\n  c:\n    url: https://x\n    tls: {{ pin: {pin} }}\n"));
+    let tls =
+        |pin: &str| codes_of(&format!("connections:\n  c:\n    url: https://x\n    tls: {{ pin: {pin} }}\n"));
     let digits = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     assert_eq!(tls(&format!("\"sha256:{digits}\"")), [""; 0]);
     for pin in [digits, "\"sha256:12\"", "\"sha1:ab\"", "never"] {
         assert_eq!(tls(pin), ["PJ014"], "{pin}");
     }
     let field = |field: &str| codes_of(&format!("connections:\n  c:\n    url: https://x\n    {field}\n"));
-    for fine in ["rate: 5/s", "rate: 1000/h", "rate: 3/10s", "max-response: 1024", "max-response: 4MiB", "gap: 0s"] {
+    for fine in
+        ["rate: 5/s", "rate: 1000/h", "rate: 3/10s", "max-response: 1024", "max-response: 4MiB", "gap: 0s"]
+    {
         assert_eq!(field(fine), [""; 0], "{fine}");
     }
-    for wrong in ["rate: 0/s", "rate: 5", "rate: 5/x", "max-response: 0", "max-response: 1TiB", "max-response: many", "parallel: 0", "parallel: 1.5", "gap: 2h"] {
+    for wrong in [
+        "rate: 0/s",
+        "rate: 5",
+        "rate: 5/x",
+        "max-response: 0",
+        "max-response: 1TiB",
+        "max-response: many",
+        "parallel: 0",
+        "parallel: 1.5",
+        "gap: 2h",
+    ] {
         assert_eq!(field(wrong), ["PJ002"], "{wrong}");
     }
     assert_eq!(field("gap: 5"), ["WF021"]);
-    for off in ["tls: { verify: false }", "tls: { insecure: true }", "tls: off", "verify: false", "insecure-skip-verify: true"] {
+    for off in [
+        "tls: { verify: false }",
+        "tls: { insecure: true }",
+        "tls: off",
+        "verify: false",
+        "insecure-skip-verify: true",
+    ] {
         assert!(field(off).contains(&"PJ015"), "{off}: {:?}", field(off));
     }
 }

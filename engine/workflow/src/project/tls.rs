@@ -20,8 +20,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, address: Option<&Addres
         && address.is_some_and(|address| address.encrypted == Some(false))
     {
         reader.report(
-            Problem::warning(codes::PROJECT_TLS, entry.key.span, "`tls` has no effect: the `url` begins with `http:`")
-                .help("write `https:`, or remove `tls`"),
+            Problem::warning(
+                codes::PROJECT_TLS,
+                entry.key.span,
+                "`tls` has no effect: the `url` begins with `http:`",
+            )
+            .help("write `https:`, or remove `tls`"),
         );
     }
     for Entry { key, value } in &entries {
@@ -48,12 +52,15 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, address: Option<&Addres
 }
 
 fn read_pin(reader: &mut Reader<'_>, node: &Node, tls: &mut Tls) {
-    let Some(text) = reader.plain(node, "`pin`") else { return };
+    let Some(text) = reader.plain(node, "`pin`") else {
+        return;
+    };
     if text == "stored" {
         tls.stored_pin = true;
         return;
     }
-    let (prefix, digits) = text.split_once("sha256:").map_or((None, text.as_str()), |(before, digits)| (Some(before), digits));
+    let (prefix, digits) =
+        text.split_once("sha256:").map_or((None, text.as_str()), |(before, digits)| (Some(before), digits));
     let digits: String = digits.chars().filter(|c| *c != ':').collect::<String>().to_ascii_lowercase();
     let hexadecimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if prefix == Some("") && hexadecimal && digits.len() == 64 {
@@ -62,8 +69,15 @@ fn read_pin(reader: &mut Reader<'_>, node: &Node, tls: &mut Tls) {
     }
     let help = match digits.len() {
         64 if hexadecimal => "write `sha256:` in front of it",
-        40 if hexadecimal => "this is a SHA-1 fingerprint; the SHA-256 is needed: `bascule connection pin NAME` shows it",
+        40 if hexadecimal => {
+            "this is a SHA-1 fingerprint; the SHA-256 is needed: `bascule connection pin NAME` shows it"
+        }
         _ => "write `stored`, and `bascule connection pin NAME` keeps the device's fingerprint",
     };
-    reader.error(codes::PROJECT_TLS, node.span, "a pin is `stored`, or `sha256:` and 64 hexadecimal digits", help);
+    reader.error(
+        codes::PROJECT_TLS,
+        node.span,
+        "a pin is `stored`, or `sha256:` and 64 hexadecimal digits",
+        help,
+    );
 }

@@ -63,14 +63,7 @@ fn a_map_needs_no_quoting_outside_a_list() {
         of(
             json!({ "a": { "eq": "x,(y).z" }, "b": { "gte": 5, "lt": 9 }, "c": { "is": null }, "d": { "is": true }, "e": { "cs": { "k": 1 } } })
         ),
-        [
-            "a=eq.x,(y).z",
-            "b=gte.5",
-            "b=lt.9",
-            "c=is.null",
-            "d=is.true",
-            "e=cs.{\"k\":1}"
-        ]
+        ["a=eq.x,(y).z", "b=gte.5", "b=lt.9", "c=is.null", "d=is.true", "e=cs.{\"k\":1}"]
     );
 }
 
@@ -81,39 +74,21 @@ fn alternatives_become_a_group() {
         any(json!([{ "a": { "eq": "x,y" }, "order": "is.null" }, { "c": { "in": ["p", "q,r"] } }])),
         "(and(a.eq.\"x,y\",order.is.null),c.in.(p,\"q,r\"))"
     );
-    assert_eq!(
-        any(json!([{ "t": { "cs": ["a b"] } }])),
-        "(t.cs.\"{\\\"a b\\\"}\")"
-    );
+    assert_eq!(any(json!([{ "t": { "cs": ["a b"] } }])), "(t.cs.\"{\\\"a b\\\"}\")");
 }
 
 #[test]
 fn a_value_from_outside_cannot_leave_its_place_in_a_group() {
-    assert_eq!(
-        any(json!([{ "name": "eq.x,id.gt.0)" }])),
-        "(name.eq.\"x,id.gt.0)\")"
-    );
-    assert_eq!(
-        any(json!([{ "name": "not.eq.\"x,y\"" }])),
-        "(name.not.eq.\"x,y\")"
-    );
-    assert_eq!(
-        any(json!([{ "name": "eq.\"x\",id.gt.\"0\"" }])),
-        "(name.eq.\"\\\"x\\\",id.gt.\\\"0\\\"\")"
-    );
-    assert_eq!(
-        any(json!([{ "t": "gt.2026-01-01T00:00:00Z" }])),
-        "(t.gt.\"2026-01-01T00:00:00Z\")"
-    );
+    assert_eq!(any(json!([{ "name": "eq.x,id.gt.0)" }])), "(name.eq.\"x,id.gt.0)\")");
+    assert_eq!(any(json!([{ "name": "not.eq.\"x,y\"" }])), "(name.not.eq.\"x,y\")");
+    assert_eq!(any(json!([{ "name": "eq.\"x\",id.gt.\"0\"" }])), "(name.eq.\"\\\"x\\\",id.gt.\\\"0\\\"\")");
+    assert_eq!(any(json!([{ "t": "gt.2026-01-01T00:00:00Z" }])), "(t.gt.\"2026-01-01T00:00:00Z\")");
     assert_eq!(
         any(json!([{ "a": "in.(1,\"(b\")", "b": { "is": null } }])),
         "(and(a.in.(1,\"(b\"),b.is.null))"
     );
     for text in ["in.(1),id.gt.(0)", "in.1", "in.(1", "is.null,id.gt.0"] {
-        assert!(
-            query(None, Some(&json!([{ "a": text }]).to_string())).is_err(),
-            "{text}"
-        );
+        assert!(query(None, Some(&json!([{ "a": text }]).to_string())).is_err(), "{text}");
     }
 }
 
@@ -142,8 +117,5 @@ fn what_is_no_condition_is_refused_with_a_remedy() {
 fn a_write_without_a_condition_is_refused() {
     assert!(query_for_writing("{}").is_err());
     assert!(query_for_writing("null").is_err());
-    assert_eq!(
-        query_for_writing(r#"{"id":"eq.5"}"#).unwrap(),
-        [("id".to_owned(), "eq.5".to_owned())]
-    );
+    assert_eq!(query_for_writing(r#"{"id":"eq.5"}"#).unwrap(), [("id".to_owned(), "eq.5".to_owned())]);
 }

@@ -4,13 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn query(table: &str) -> Query<'_> {
-    Query {
-        table,
-        columns: None,
-        where_: None,
-        any_of: None,
-        schema: None,
-    }
+    Query { table, columns: None, where_: None, any_of: None, schema: None }
 }
 
 fn rows(range: std::ops::Range<u64>, total: Option<u64>) -> Response {
@@ -21,11 +15,7 @@ fn rows(range: std::ops::Range<u64>, total: Option<u64>) -> Response {
     } else {
         format!("{}-{}/{total}", range.start, range.end - 1)
     };
-    answer_with(
-        200,
-        &[("Content-Range", &content_range)],
-        Value::from(rows).to_string(),
-    )
+    answer_with(200, &[("Content-Range", &content_range)], Value::from(rows).to_string())
 }
 
 fn count(text: &str) -> usize {
@@ -34,11 +24,7 @@ fn count(text: &str) -> usize {
 
 fn header(script: &Script, index: usize, name: &str) -> Option<String> {
     let sent = script.sent();
-    sent[index]
-        .headers
-        .iter()
-        .find(|field| field.name == name)
-        .map(|field| field.value.clone())
+    sent[index].headers.iter().find(|field| field.name == name).map(|field| field.value.clone())
 }
 
 #[test]
@@ -61,22 +47,10 @@ fn a_page_that_holds_everything_is_one_request() {
 #[test]
 fn more_than_one_page_is_read_again_in_a_stable_order() {
     let script = Script::new()
-        .then(
-            "GET /rest/v1/t?select=*&limit=1000&offset=0",
-            rows(0..1000, Some(2300)),
-        )
-        .then(
-            "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=0",
-            rows(0..1000, Some(2300)),
-        )
-        .then(
-            "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=1000",
-            rows(1000..2000, Some(2300)),
-        )
-        .then(
-            "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=2000",
-            rows(2000..2300, Some(2300)),
-        );
+        .then("GET /rest/v1/t?select=*&limit=1000&offset=0", rows(0..1000, Some(2300)))
+        .then("GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=0", rows(0..1000, Some(2300)))
+        .then("GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=1000", rows(1000..2000, Some(2300)))
+        .then("GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=2000", rows(2000..2300, Some(2300)));
     let all: Vec<Value> =
         serde_json::from_str(&select(&script, &query("t"), &Pages::default()).unwrap()).unwrap();
     script.finish();
@@ -86,14 +60,10 @@ fn more_than_one_page_is_read_again_in_a_stable_order() {
 
 #[test]
 fn a_server_with_a_lower_cap_is_noticed_by_its_count() {
-    let order = Pages {
-        order: Some("name, id.desc".into()),
-        ..Pages::default()
-    };
+    let order = Pages { order: Some("name, id.desc".into()), ..Pages::default() };
     let line = |offset: u32| format!("GET /rest/v1/t?select=*&order=name,id.desc&limit=1000&offset={offset}");
-    let script = Script::new()
-        .then(&line(0), rows(0..100, Some(150)))
-        .then(&line(100), rows(100..150, Some(150)));
+    let script =
+        Script::new().then(&line(0), rows(0..100, Some(150))).then(&line(100), rows(100..150, Some(150)));
     assert_eq!(count(&select(&script, &query("t"), &order).unwrap()), 150);
     script.finish();
 }
@@ -102,46 +72,26 @@ fn a_server_with_a_lower_cap_is_noticed_by_its_count() {
 fn without_a_count_only_an_empty_page_is_the_end() {
     let script = Script::new()
         .then("GET /rest/v1/t?select=*&limit=1000&offset=0", rows(0..3, None))
-        .then(
-            "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=0",
-            rows(0..3, None),
-        )
+        .then("GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=0", rows(0..3, None))
         .then(
             "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=3",
             answer(416, r#"{"code":"PGRST103"}"#),
         );
-    assert_eq!(
-        count(&select(&script, &query("t"), &Pages::default()).unwrap()),
-        3
-    );
+    assert_eq!(count(&select(&script, &query("t"), &Pages::default()).unwrap()), 3);
     script.finish();
 }
 
 #[test]
 fn a_limit_is_kept_over_pages_and_needs_no_count() {
-    let pages = Pages {
-        limit: Some(5),
-        page_size: Some(3),
-        order: Some("id".into()),
-    };
+    let pages = Pages { limit: Some(5), page_size: Some(3), order: Some("id".into()) };
     let line =
         |limit: u32, offset: u32| format!("GET /rest/v1/t?select=*&order=id&limit={limit}&offset={offset}");
-    let script = Script::new()
-        .then(&line(3, 0), rows(0..3, None))
-        .then(&line(2, 3), rows(3..5, None));
+    let script = Script::new().then(&line(3, 0), rows(0..3, None)).then(&line(2, 3), rows(3..5, None));
     assert_eq!(count(&select(&script, &query("t"), &pages).unwrap()), 5);
     assert_eq!(header(&script, 0, "Prefer"), None);
     script.finish();
     assert_eq!(
-        select(
-            &Script::new(),
-            &query("t"),
-            &Pages {
-                limit: Some(0),
-                ..Pages::default()
-            }
-        )
-        .unwrap(),
+        select(&Script::new(), &query("t"), &Pages { limit: Some(0), ..Pages::default() }).unwrap(),
         "[]"
     );
 }
@@ -149,20 +99,11 @@ fn a_limit_is_kept_over_pages_and_needs_no_count() {
 #[test]
 fn a_table_without_id_needs_an_order() {
     let missing = || {
-        answer(
-            400,
-            r#"{"code":"42703","message":"column t.id does not exist","details":null,"hint":null}"#,
-        )
+        answer(400, r#"{"code":"42703","message":"column t.id does not exist","details":null,"hint":null}"#)
     };
     let script = Script::new()
-        .then(
-            "GET /rest/v1/t?select=*&limit=1000&offset=0",
-            rows(0..1000, Some(1001)),
-        )
-        .then(
-            "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=0",
-            missing(),
-        );
+        .then("GET /rest/v1/t?select=*&limit=1000&offset=0", rows(0..1000, Some(1001)))
+        .then("GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=0", missing());
     let error = select(&script, &query("t"), &Pages::default()).unwrap_err();
     assert!(
         error.kind == ErrorKind::InvalidInput && error.message.contains("say `order:`"),
@@ -176,27 +117,17 @@ fn a_table_without_id_needs_an_order() {
         .then(&line("no", 0), rows(0..1000, Some(1001)))
         .then(&line("no,id.asc", 0), missing())
         .then(&line("no", 1000), rows(1000..1001, Some(1001)));
-    let pages = Pages {
-        order: Some("no".into()),
-        ..Pages::default()
-    };
+    let pages = Pages { order: Some("no".into()), ..Pages::default() };
     assert_eq!(count(&select(&script, &query("t"), &pages).unwrap()), 1001);
 }
 
 #[test]
 fn a_server_that_ignores_the_offset_is_found_out() {
     let line = |offset: u32| format!("GET /rest/v1/t?select=*&order=id&limit=1000&offset={offset}");
-    let script = Script::new()
-        .then(&line(0), rows(0..1000, Some(3000)))
-        .then(&line(1000), rows(0..1000, Some(3000)));
-    let pages = Pages {
-        order: Some("id".into()),
-        ..Pages::default()
-    };
-    assert_eq!(
-        select(&script, &query("t"), &pages).unwrap_err().kind,
-        ErrorKind::Protocol
-    );
+    let script =
+        Script::new().then(&line(0), rows(0..1000, Some(3000))).then(&line(1000), rows(0..1000, Some(3000)));
+    let pages = Pages { order: Some("id".into()), ..Pages::default() };
+    assert_eq!(select(&script, &query("t"), &pages).unwrap_err().kind, ErrorKind::Protocol);
 }
 
 #[test]
@@ -211,26 +142,15 @@ fn one_row_comes_as_a_map() {
         ..query("employees")
     };
     assert_eq!(one(&script, &query).unwrap(), body);
-    assert_eq!(
-        header(&script, 0, "Accept").as_deref(),
-        Some("application/vnd.pgrst.object+json")
-    );
+    assert_eq!(header(&script, 0, "Accept").as_deref(), Some("application/vnd.pgrst.object+json"));
     assert_eq!(header(&script, 0, "Accept-Profile").as_deref(), Some("hr"));
 }
 
 #[test]
 fn none_and_several_are_told_apart() {
     let cases = [
-        (
-            "The result contains 0 rows",
-            ErrorKind::NotFound,
-            "no row in `t` where one was expected",
-        ),
-        (
-            "The result contains 2 rows",
-            ErrorKind::Conflict,
-            "several rows in `t` where one was expected",
-        ),
+        ("The result contains 0 rows", ErrorKind::NotFound, "no row in `t` where one was expected"),
+        ("The result contains 2 rows", ErrorKind::Conflict, "several rows in `t` where one was expected"),
         (
             "Results contain 12 rows, application/vnd.pgrst.object+json requires 1 row",
             ErrorKind::Conflict,
@@ -248,19 +168,11 @@ fn none_and_several_are_told_apart() {
     }
     let body = r#"{"code":"PGRST106","message":"Invalid schema: x","details":null,"hint":null}"#;
     let script = Script::new().then("GET /rest/v1/t?select=*", answer(406, body));
-    assert_eq!(
-        one(&script, &query("t")).unwrap_err().kind,
-        ErrorKind::InvalidInput
-    );
+    assert_eq!(one(&script, &query("t")).unwrap_err().kind, ErrorKind::InvalidInput);
 }
 
 fn target(returning: Option<&str>) -> Target<'static> {
-    Target {
-        table: "members",
-        returning: returning.map(Into::into),
-        schema: None,
-        max_affected: None,
-    }
+    Target { table: "members", returning: returning.map(Into::into), schema: None, max_affected: None }
 }
 
 #[test]
@@ -269,31 +181,16 @@ fn writes_are_built_as_the_official_client_builds_them() {
     let stored = || answer_with(201, &[("Content-Range", "*/1")], "");
     let script = Script::new()
         .then("POST /rest/v1/members", stored())
-        .then(
-            "POST /rest/v1/members?columns=\"a\",\"b\"&select=*",
-            answer(201, r#"[{"a":1},{"a":2,"b":3}]"#),
-        )
+        .then("POST /rest/v1/members?columns=\"a\",\"b\"&select=*", answer(201, r#"[{"a":1},{"a":2,"b":3}]"#))
         .then(
             "POST /rest/v1/members?columns=\"employee_no\",\"x\"&on_conflict=employee_no&select=*",
             answer(200, "[]"),
         )
         .then("POST /rest/v1/members?on_conflict=employee_no", stored())
-        .then(
-            "PATCH /rest/v1/members?id=eq.5&select=*",
-            answer(200, r#"[{"a":1}]"#),
-        )
-        .then(
-            "DELETE /rest/v1/members?id=eq.5",
-            answer_with(204, &[("Content-Range", "*/3")], ""),
-        );
+        .then("PATCH /rest/v1/members?id=eq.5&select=*", answer(200, r#"[{"a":1}]"#))
+        .then("DELETE /rest/v1/members?id=eq.5", answer_with(204, &[("Content-Range", "*/3")], ""));
     let written = insert(&script, &target(None), r#"{"a":1}"#).unwrap();
-    assert_eq!(
-        written,
-        Written {
-            count: Some(1),
-            rows: "[]".into()
-        }
-    );
+    assert_eq!(written, Written { count: Some(1), rows: "[]".into() });
     let written = insert(&script, &target(Some("*")), r#"[{"a":1},{"a":2,"b":3}]"#).unwrap();
     assert_eq!(written.count, Some(2));
     upsert(
@@ -304,28 +201,14 @@ fn writes_are_built_as_the_official_client_builds_them() {
         Existing::Change,
     )
     .unwrap();
-    upsert(
-        &script,
-        &target(None),
-        r#"{"employee_no":"1"}"#,
-        Some("employee_no"),
-        Existing::Keep,
-    )
-    .unwrap();
+    upsert(&script, &target(None), r#"{"employee_no":"1"}"#, Some("employee_no"), Existing::Keep).unwrap();
     assert_eq!(
-        update(&script, &target(Some("*")), r#"{"id":"eq.5"}"#, r#"{"a":1}"#)
-            .unwrap()
-            .rows,
+        update(&script, &target(Some("*")), r#"{"id":"eq.5"}"#, r#"{"a":1}"#).unwrap().rows,
         r#"[{"a":1}]"#
     );
-    assert_eq!(
-        delete(&script, &target(None), r#"{"id":"eq.5"}"#).unwrap().count,
-        Some(3)
-    );
+    assert_eq!(delete(&script, &target(None), r#"{"id":"eq.5"}"#).unwrap().count, Some(3));
     script.finish();
-    let prefer: Vec<String> = (0..6)
-        .map(|index| header(&script, index, "Prefer").unwrap())
-        .collect();
+    let prefer: Vec<String> = (0..6).map(|index| header(&script, index, "Prefer").unwrap()).collect();
     assert_eq!(
         prefer,
         [
@@ -350,12 +233,7 @@ fn writes_that_cannot_be_meant_are_not_sent() {
     assert!(insert(&nobody, &target(None), "5").is_err());
     assert!(insert(&nobody, &target(None), "[5]").is_err());
     assert_eq!(insert(&nobody, &target(None), "[]").unwrap().count, Some(0));
-    let elsewhere = Target {
-        table: "../auth",
-        returning: None,
-        schema: None,
-        max_affected: None,
-    };
+    let elsewhere = Target { table: "../auth", returning: None, schema: None, max_affected: None };
     assert!(insert(&nobody, &elsewhere, r#"{"a":1}"#).is_err());
 }
 
@@ -363,11 +241,7 @@ fn writes_that_cannot_be_meant_are_not_sent() {
 fn a_bound_on_changed_rows_is_passed_on_strictly() {
     let body = r#"{"code":"PGRST124","message":"Query result exceeds max-affected preference constraint","details":"The query affects 2 rows","hint":null}"#;
     let script = Script::new().then("DELETE /rest/v1/members?a=eq.1", answer(400, body));
-    let target = Target {
-        max_affected: Some(1),
-        schema: Some("hr".into()),
-        ..target(None)
-    };
+    let target = Target { max_affected: Some(1), schema: Some("hr".into()), ..target(None) };
     let error = delete(&script, &target, r#"{"a":"eq.1"}"#).unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Conflict, Effect::None));
     assert_eq!(
@@ -382,15 +256,9 @@ fn functions_are_called_with_named_arguments() {
     let script = Script::new()
         .then("POST /rest/v1/rpc/add_them", answer(200, "3"))
         .then("POST /rest/v1/rpc/touch", answer(204, ""));
-    assert_eq!(
-        rpc(&script, "add_them", Some(r#"{"a":1,"b":2}"#), None).unwrap(),
-        "3"
-    );
+    assert_eq!(rpc(&script, "add_them", Some(r#"{"a":1,"b":2}"#), None).unwrap(), "3");
     assert_eq!(rpc(&script, "touch", None, None).unwrap(), "null");
-    assert_eq!(
-        (script.body(0), script.body(1)),
-        (r#"{"a":1,"b":2}"#.to_owned(), "{}".to_owned())
-    );
+    assert_eq!((script.body(0), script.body(1)), (r#"{"a":1,"b":2}"#.to_owned(), "{}".to_owned()));
 }
 
 #[test]
@@ -402,8 +270,5 @@ fn an_unreadable_success_of_a_write_counts_as_applied() {
 
 #[test]
 fn blanks_in_lists_of_columns_go_and_quoted_ones_stay() {
-    assert_eq!(
-        without_blanks("id, \"full name\", b ( x, y )"),
-        "id,\"full name\",b(x,y)"
-    );
+    assert_eq!(without_blanks("id, \"full name\", b ( x, y )"), "id,\"full name\",b(x,y)");
 }

@@ -35,7 +35,13 @@ pub(crate) fn offered(algorithms: Algorithms) -> &'static [Algorithm] {
 }
 
 /// Makes the challenge number `counter` of a device.
-pub(crate) fn make(form: ChallengeForm, algorithm: Algorithm, realm: &str, counter: u64, stale: bool) -> Challenge {
+pub(crate) fn make(
+    form: ChallengeForm,
+    algorithm: Algorithm,
+    realm: &str,
+    counter: u64,
+    stale: bool,
+) -> Challenge {
     let random: u64 = getrandom::u64().unwrap_or(counter);
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
     let stale = if stale { "TRUE" } else { "FALSE" };
@@ -48,8 +54,9 @@ pub(crate) fn make(form: ChallengeForm, algorithm: Algorithm, realm: &str, count
             // MD5 goes without saying on cameras.
             let algorithm =
                 if algorithm == Algorithm::Md5 { String::new() } else { format!(", algorithm=\"{name}\"") };
-            let text =
-                format!("Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce}\"{algorithm}, stale=\"{stale}\"");
+            let text = format!(
+                "Digest qop=\"auth\", realm=\"{realm}\", nonce=\"{nonce}\"{algorithm}, stale=\"{stale}\""
+            );
             Challenge { text, nonce, opaque: String::new() }
         }
         ChallengeForm::Nvr => {

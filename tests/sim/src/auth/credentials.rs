@@ -129,10 +129,17 @@ impl Credentials {
     }
 
     /// Whether the header answers the challenge that its nonce belongs to.
-    pub(crate) fn agree(&self, quirks: &Quirks, algorithm: Algorithm, opaque: &str) -> Result<(), &'static str> {
+    pub(crate) fn agree(
+        &self,
+        quirks: &Quirks,
+        algorithm: Algorithm,
+        opaque: &str,
+    ) -> Result<(), &'static str> {
         match &self.algorithm {
             Some(name) if !name.eq_ignore_ascii_case(algorithm.name()) => return Err("another algorithm"),
-            None if quirks.algorithm_echo || algorithm != Algorithm::Md5 => return Err("the algorithm is missing"),
+            None if quirks.algorithm_echo || algorithm != Algorithm::Md5 => {
+                return Err("the algorithm is missing");
+            }
             _ => {}
         }
         if self.opaque.as_deref().unwrap_or_default() != opaque {
@@ -223,7 +230,10 @@ mod tests {
     fn quoted_strings_keep_commas_and_escapes() {
         let given = Credentials::parse(r#"username="a\"b,c", realm=x,nc=00000001 , uri="/p?a=b,c""#);
         let given = given.unwrap_or_default();
-        assert_eq!((given.user.as_str(), given.realm.as_str(), given.uri.as_str()), ("a\"b,c", "x", "/p?a=b,c"));
+        assert_eq!(
+            (given.user.as_str(), given.realm.as_str(), given.uri.as_str()),
+            ("a\"b,c", "x", "/p?a=b,c")
+        );
         assert_eq!(given.count(), Some(Some(1)));
     }
 

@@ -63,7 +63,8 @@ impl Place {
     }
 
     pub(super) fn kind(&self, table: &Table) -> Result<Type, Refusal> {
-        let column = table.column(&self.column).ok_or_else(|| Refusal::no_column(&table.name, &self.column))?;
+        let column =
+            table.column(&self.column).ok_or_else(|| Refusal::no_column(&table.name, &self.column))?;
         Ok(match (self.path.is_empty(), self.as_text) {
             (true, _) => column.kind,
             (false, true) => Type::Text,
@@ -84,7 +85,10 @@ impl Filter {
     /// `column=not.op.value`.
     pub(super) fn of_column(column: &str, text: &str) -> Result<Self, Refusal> {
         let (negated, rest) = text.strip_prefix("not.").map_or((false, text), |rest| (true, rest));
-        let fail = || Refusal::parse("filter", text, 1).details("unexpected input expecting \"not\" or operator (eq, gt, ...)");
+        let fail = || {
+            Refusal::parse("filter", text, 1)
+                .details("unexpected input expecting \"not\" or operator (eq, gt, ...)")
+        };
         let (operator, value) = rest.split_once('.').ok_or_else(fail)?;
         let (operator, quantifier) = match operator.split_once('(') {
             None => (operator, None),
@@ -95,7 +99,12 @@ impl Filter {
         if !OPERATORS.contains(&operator) {
             return Err(fail());
         }
-        let test = Test { column: Place::parse(column), operator: operator.to_owned(), quantifier, value: value.to_owned() };
+        let test = Test {
+            column: Place::parse(column),
+            operator: operator.to_owned(),
+            quantifier,
+            value: value.to_owned(),
+        };
         let test = Self::Test(test);
         Ok(if negated { Self::Not(Box::new(test)) } else { test })
     }
@@ -107,9 +116,9 @@ impl Filter {
         let mut parts = Vec::new();
         for piece in split(inner) {
             let piece = piece.trim();
-            let opens = ["or", "and", "not.or", "not.and"].into_iter().find(|word| {
-                piece.strip_prefix(word).is_some_and(|rest| rest.starts_with('('))
-            });
+            let opens = ["or", "and", "not.or", "not.and"]
+                .into_iter()
+                .find(|word| piece.strip_prefix(word).is_some_and(|rest| rest.starts_with('(')));
             parts.push(match opens {
                 Some(word) => Self::of_tree(word, piece.strip_prefix(word).unwrap_or_default())?,
                 None => {
@@ -127,7 +136,9 @@ impl Filter {
     /// Inside a tree a value may be quoted because of its commas.
     fn with_unquoted_value(self) -> Self {
         match self {
-            Self::Test(test) if test.value.starts_with('"') => Self::Test(Test { value: unquoted(&test.value), ..test }),
+            Self::Test(test) if test.value.starts_with('"') => {
+                Self::Test(Test { value: unquoted(&test.value), ..test })
+            }
             Self::Not(inner) => Self::Not(Box::new(inner.with_unquoted_value())),
             other => other,
         }
@@ -197,9 +208,9 @@ impl Test {
             "lte" => ordered(Ordering::is_le),
             "isdistinct" => Ok(Some(held != &kind.read(value)?)),
             "like" => Ok(held.as_str().map(|text| like(&text.chars().collect::<Vec<_>>(), value))),
-            "ilike" => Ok(held.as_str().map(|text| {
-                like(&text.to_lowercase().chars().collect::<Vec<_>>(), &value.to_lowercase())
-            })),
+            "ilike" => Ok(held
+                .as_str()
+                .map(|text| like(&text.to_lowercase().chars().collect::<Vec<_>>(), &value.to_lowercase()))),
             "is" => match value.to_ascii_lowercase().as_str() {
                 "null" => Ok(Some(held.is_null())),
                 "not_null" => Ok(Some(!held.is_null())),
@@ -210,13 +221,15 @@ impl Test {
             },
             "in" => {
                 let fail = || Refusal::parse("filter", &format!("in.{value}"), 4);
-                let inner = value.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).ok_or_else(fail)?;
+                let inner =
+                    value.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).ok_or_else(fail)?;
                 let wanted = if inner.is_empty() { Vec::new() } else { items(inner) };
                 let wanted = wanted.iter().map(|item| kind.read(item)).collect::<Result<Vec<_>, _>>()?;
-                Ok((!held.is_null()).then(|| wanted.iter().any(|wanted| compare(held, wanted) == Some(Ordering::Equal))))
+                Ok((!held.is_null())
+                    .then(|| wanted.iter().any(|wanted| compare(held, wanted) == Some(Ordering::Equal))))
             }
-            "cs" => Ok((!held.is_null()).then(|| true).map(|_| contains(held, &set(kind, value)))),
-            "cd" => Ok((!held.is_null()).then(|| true).map(|_| contains(&set(kind, value), held))),
+            "cs" => Ok((!held.is_null()).then(|| contains(held, &set(kind, value)))),
+            "cd" => Ok((!held.is_null()).then(|| contains(&set(kind, value), held))),
             _ => Ok((!held.is_null()).then(|| {
                 let other = set(kind, value);
                 let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -252,10 +265,16 @@ fn like(text: &[char], pattern: &str) -> bool {
     fn matches(text: &[char], pattern: &[char]) -> bool {
         match pattern {
             [] => text.is_empty(),
-            ['%' | '*', rest @ ..] => (0..=text.len()).any(|skip| matches(text.get(skip..).unwrap_or_default(), rest)),
-            ['\\', letter, rest @ ..] => text.first() == Some(letter) && matches(text.get(1..).unwrap_or_default(), rest),
+            ['%' | '*', rest @ ..] => {
+                (0..=text.len()).any(|skip| matches(text.get(skip..).unwrap_or_default(), rest))
+            }
+            ['\\', letter, rest @ ..] => {
+                text.first() == Some(letter) && matches(text.get(1..).unwrap_or_default(), rest)
+            }
             ['_', rest @ ..] => !text.is_empty() && matches(text.get(1..).unwrap_or_default(), rest),
-            [letter, rest @ ..] => text.first() == Some(letter) && matches(text.get(1..).unwrap_or_default(), rest),
+            [letter, rest @ ..] => {
+                text.first() == Some(letter) && matches(text.get(1..).unwrap_or_default(), rest)
+            }
         }
     }
     matches(text, &pattern.chars().collect::<Vec<_>>())
@@ -294,7 +313,9 @@ pub(super) fn items(text: &str) -> Vec<String> {
 
 /// `"a\"b"` as `a"b`; anything else as it is.
 pub(super) fn unquoted(text: &str) -> String {
-    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return text.to_owned() };
+    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return text.to_owned();
+    };
     let mut letters = inner.chars();
     let mut out = String::new();
     while let Some(letter) = letters.next() {

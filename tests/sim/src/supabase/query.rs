@@ -37,7 +37,9 @@ const RESERVED: [&str; 6] = ["select", "order", "limit", "offset", "on_conflict"
 
 impl Query {
     pub(super) fn parse(parameters: &[(String, String)]) -> Result<Self, Refusal> {
-        let last = |name: &str| parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let last = |name: &str| {
+            parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        };
         let names = |text: &str| split(text).iter().map(|name| unquoted(name.trim())).collect::<Vec<_>>();
         let items = select::parse(last("select").unwrap_or("*"))?;
         let mut query = Self {
@@ -53,10 +55,16 @@ impl Query {
             query.clause(key, value)?;
         }
         let embeds = paths(&query.items, &[]);
-        if let Some((path, _)) = query.levels.iter().find(|(path, _)| !path.is_empty() && !embeds.contains(path)) {
+        if let Some((path, _)) =
+            query.levels.iter().find(|(path, _)| !path.is_empty() && !embeds.contains(path))
+        {
             let name = path.join(".");
-            return Err(Refusal::new(400, "PGRST108", format!("'{name}' is not an embedded resource in this request"))
-                .hint(format!("Verify that '{name}' is included in the 'select' query parameter.")));
+            return Err(Refusal::new(
+                400,
+                "PGRST108",
+                format!("'{name}' is not an embedded resource in this request"),
+            )
+            .hint(format!("Verify that '{name}' is included in the 'select' query parameter.")));
         }
         Ok(query)
     }
@@ -71,8 +79,11 @@ impl Query {
                 self.levels.len() - 1
             }
         };
-        let Some((_, clauses)) = self.levels.get_mut(level) else { return Ok(()) };
-        let number = || value.parse::<usize>().map_err(|_| Refusal::parse(&format!("{word} parameter"), value, 1));
+        let Some((_, clauses)) = self.levels.get_mut(level) else {
+            return Ok(());
+        };
+        let number =
+            || value.parse::<usize>().map_err(|_| Refusal::parse(&format!("{word} parameter"), value, 1));
         match word.as_str() {
             "limit" => clauses.limit = Some(number()?),
             "offset" => clauses.offset = number()?,
@@ -84,7 +95,11 @@ impl Query {
     }
 
     pub(super) fn clauses(&self, path: &[String]) -> Clauses {
-        self.levels.iter().find(|(held, _)| held == path).map(|(_, clauses)| clauses.clone()).unwrap_or_default()
+        self.levels
+            .iter()
+            .find(|(held, _)| held == path)
+            .map(|(_, clauses)| clauses.clone())
+            .unwrap_or_default()
     }
 
     /// The clauses of the table itself.

@@ -28,8 +28,10 @@ pub(super) fn answer(call: &Call<'_>, table: &str, query: &Query) -> Result<Answ
     drop(database);
     let total = rows.len();
     if call.wishes.count && clauses.offset > total {
-        let refusal = Refusal::new(416, "PGRST103", "Requested range not satisfiable")
-            .details(format!("An offset of {} was requested, but there are only {total} rows.", clauses.offset));
+        let refusal = Refusal::new(416, "PGRST103", "Requested range not satisfiable").details(format!(
+            "An offset of {} was requested, but there are only {total} rows.",
+            clauses.offset
+        ));
         return Err(Refusal { range: Some(format!("*/{total}")), ..refusal });
     }
     let most = call.supabase.max_rows.load(Ordering::Relaxed);

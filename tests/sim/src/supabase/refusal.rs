@@ -10,7 +10,8 @@ pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) code: String,
     pub(super) message: String,
-    pub(super) details: Value,
+    /// Boxed because errors should be small.
+    pub(super) details: Option<Box<Value>>,
     pub(super) hint: Option<String>,
     /// `Content-Range`, where the error has one.
     pub(super) range: Option<String>,
@@ -18,11 +19,18 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), details: Value::Null, hint: None, range: None }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            details: None,
+            hint: None,
+            range: None,
+        }
     }
 
     pub(super) fn details(mut self, details: impl Into<Value>) -> Self {
-        self.details = details.into();
+        self.details = Some(Box::new(details.into()));
         self
     }
 
@@ -32,7 +40,8 @@ impl Refusal {
     }
 
     pub(super) fn into_answer(self) -> Answer {
-        let body = json!({ "code": self.code, "details": self.details, "hint": self.hint, "message": self.message });
+        let body =
+            json!({ "code": self.code, "details": self.details, "hint": self.hint, "message": self.message });
         let answer = Answer::json(self.status, &body);
         match self.range {
             Some(range) => answer.with("Content-Range", range),

@@ -46,7 +46,12 @@ pub(super) enum Returns {
     Representation,
 }
 
-pub(super) fn answer(supabase: &Supabase, request: &Request, path: &str, role: Role) -> Result<Answer, Refusal> {
+pub(super) fn answer(
+    supabase: &Supabase,
+    request: &Request,
+    path: &str,
+    role: Role,
+) -> Result<Answer, Refusal> {
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     let profile = request.header(if reads { "accept-profile" } else { "content-profile" });
     if let Some(schema) = profile.filter(|schema| *schema != "public") {
@@ -57,14 +62,20 @@ pub(super) fn answer(supabase: &Supabase, request: &Request, path: &str, role: R
     let (table, function) = match path.split_once('/') {
         None => (path, None),
         Some(("rpc", function)) => ("", Some(function)),
-        Some(_) => return Err(Refusal::new(404, "PGRST125", "Invalid path specified in request URL")),
+        Some(_) => {
+            return Err(Refusal::new(404, "PGRST125", "Invalid path specified in request URL"));
+        }
     };
     if let Some(function) = function {
         return rpc::answer(&call, function);
     }
     if table.is_empty() {
-        let tables: Vec<String> = supabase.database().tables.iter().map(|table| format!("/{}", table.name)).collect();
-        return Ok(Answer::json(200, &json!({ "swagger": "2.0", "info": { "title": "simulated" }, "paths": tables })));
+        let tables: Vec<String> =
+            supabase.database().tables.iter().map(|table| format!("/{}", table.name)).collect();
+        return Ok(Answer::json(
+            200,
+            &json!({ "swagger": "2.0", "info": { "title": "simulated" }, "paths": tables }),
+        ));
     }
     supabase.database().need(table)?;
     let parameters = request.parameters();
@@ -83,7 +94,9 @@ impl Wishes {
         let mut wishes = Self::default();
         let (mut strict, mut unknown, mut affected) = (false, Vec::new(), None);
         let lines = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("prefer"));
-        for word in lines.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|word| !word.is_empty()) {
+        for word in
+            lines.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|word| !word.is_empty())
+        {
             match word {
                 "count=exact" | "count=planned" | "count=estimated" => wishes.count = true,
                 "return=minimal" => wishes.returns = Returns::Minimal,
@@ -115,12 +128,16 @@ impl Wishes {
 }
 
 fn media(request: &Request) -> Result<Media, Refusal> {
-    let Some(accept) = request.header("accept") else { return Ok(Media::Json) };
+    let Some(accept) = request.header("accept") else {
+        return Ok(Media::Json);
+    };
     for choice in accept.split(',') {
         match choice.split(';').next().unwrap_or_default().trim() {
             "application/vnd.pgrst.object+json" | "application/vnd.pgrst.object" => return Ok(Media::Single),
             "text/csv" => return Ok(Media::Csv),
-            "*/*" | "application/*" | "application/json" | "application/vnd.pgrst.array+json" => return Ok(Media::Json),
+            "*/*" | "application/*" | "application/json" | "application/vnd.pgrst.array+json" => {
+                return Ok(Media::Json);
+            }
             _ => {}
         }
     }
@@ -159,13 +176,21 @@ impl Call<'_> {
 }
 
 fn csv(rows: &[Row]) -> String {
-    let Some(first) = rows.first() else { return String::new() };
+    let Some(first) = rows.first() else {
+        return String::new();
+    };
     let field = |text: String| {
-        if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+        if text.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text
+        }
     };
     let mut lines = vec![first.keys().cloned().map(field).collect::<Vec<_>>().join(",")];
     for row in rows {
-        let value = |value: &Value| if value.is_null() { String::new() } else { field(plain(value)) };
+        let value = |value: &Value| {
+            if value.is_null() { String::new() } else { field(plain(value)) }
+        };
         lines.push(row.values().map(value).collect::<Vec<_>>().join(","));
     }
     lines.join("\n")

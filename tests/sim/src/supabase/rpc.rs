@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Role;
 use super::query::is_reserved;
 use super::refusal::Refusal;
 use super::rest::{Call, content_range};
 use super::schema::Row;
-use super::Role;
 use crate::wire::Answer;
 
 /// Names and the arguments they must get.
@@ -21,7 +21,8 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
 pub(super) fn answer(call: &Call<'_>, name: &str) -> Result<Answer, Refusal> {
     let given: Map<String, Value> = match call.request.method.as_str() {
         "GET" | "HEAD" => {
-            let plain = call.request.parameters().into_iter().filter(|(key, _)| !is_reserved(key) && key != "apikey");
+            let plain =
+                call.request.parameters().into_iter().filter(|(key, _)| !is_reserved(key) && key != "apikey");
             plain.map(|(key, value)| (key, value.into())).collect()
         }
         "POST" if call.request.body.is_empty() => Map::new(),
@@ -29,14 +30,19 @@ pub(super) fn answer(call: &Call<'_>, name: &str) -> Result<Answer, Refusal> {
             Ok(Value::Object(given)) => given,
             _ => return Err(Refusal::new(400, "PGRST102", "Empty or invalid json")),
         },
-        other => return Err(Refusal::new(405, "PGRST101", format!("Cannot use the {other} method on RPC"))),
+        other => {
+            return Err(Refusal::new(405, "PGRST101", format!("Cannot use the {other} method on RPC")));
+        }
     };
     let known = FUNCTIONS.iter().find(|(known, arguments)| {
-        *known == name && arguments.len() == given.len() && arguments.iter().all(|argument| given.contains_key(*argument))
+        *known == name
+            && arguments.len() == given.len()
+            && arguments.iter().all(|argument| given.contains_key(*argument))
     });
     if known.is_none() {
         let arguments = given.keys().cloned().collect::<Vec<_>>().join(", ");
-        let shown = if arguments.is_empty() { " without parameters".to_owned() } else { format!("({arguments})") };
+        let shown =
+            if arguments.is_empty() { " without parameters".to_owned() } else { format!("({arguments})") };
         let message = format!("Could not find the function public.{name}{shown} in the schema cache");
         return Err(Refusal::new(404, "PGRST202", message));
     }

@@ -1,6 +1,8 @@
 //! Tables, their rows, and what the database insists on.
 
-use serde_json::{Map, Value, json};
+mod define;
+
+use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use super::value::{self, Type};
@@ -65,7 +67,10 @@ impl Table {
     /// The sets of columns that identify a row, with the name of the constraint.
     fn keys(&self) -> Vec<(String, &[String])> {
         let primary = (format!("{}_pkey", self.name), self.primary_key.as_slice());
-        let unique = self.unique.iter().map(|columns| (format!("{}_{}_key", self.name, columns.join("_")), columns.as_slice()));
+        let unique = self
+            .unique
+            .iter()
+            .map(|columns| (format!("{}_{}_key", self.name, columns.join("_")), columns.as_slice()));
         std::iter::once(primary).filter(|(_, columns)| !columns.is_empty()).chain(unique).collect()
     }
 
@@ -76,7 +81,8 @@ impl Table {
 
     /// Whether these columns are a key.
     pub(super) fn has_key(&self, columns: &[String]) -> bool {
-        let same = |key: &[String]| key.len() == columns.len() && key.iter().all(|column| columns.contains(column));
+        let same =
+            |key: &[String]| key.len() == columns.len() && key.iter().all(|column| columns.contains(column));
         self.keys().iter().any(|(_, key)| same(key))
     }
 
@@ -109,8 +115,11 @@ impl Database {
     /// The table, or PostgREST's refusal.
     pub(super) fn need(&self, name: &str) -> Result<&Table, Refusal> {
         self.table(name).ok_or_else(|| {
-            let refusal =
-                Refusal::new(404, "PGRST205", format!("Could not find the table 'public.{name}' in the schema cache"));
+            let refusal = Refusal::new(
+                404,
+                "PGRST205",
+                format!("Could not find the table 'public.{name}' in the schema cache"),
+            );
             let near = self.tables.iter().find(|table| table.name.starts_with(name.get(..3).unwrap_or(name)));
             match near {
                 Some(near) => refusal.hint(format!("Perhaps you meant the table 'public.{}'", near.name)),
@@ -121,7 +130,9 @@ impl Database {
 
     /// A whole row made of what is given and the defaults. `null_for` names columns that get null instead of a default.
     pub(super) fn complete(&mut self, table: &str, given: &Row, null_for: &[String]) -> Result<Row, Refusal> {
-        let Some(table) = self.table_mut(table) else { return Err(Refusal::new(404, "PGRST205", "no such table")) };
+        let Some(table) = self.table_mut(table) else {
+            return Err(Refusal::new(404, "PGRST205", "no such table"));
+        };
         if let Some(unknown) = given.keys().find(|name| table.column(name).is_none()) {
             return Err(unknown_column(&table.name, unknown));
         }
@@ -188,7 +199,11 @@ impl Database {
                 let message = format!(
                     "update or delete on table \"{table}\" violates foreign key constraint \"{constraint}\" on table \"{other}\""
                 );
-                let details = format!("Key ({})=({}) is still referenced from table \"{other}\".", foreign.to, plain(&value));
+                let details = format!(
+                    "Key ({})=({}) is still referenced from table \"{other}\".",
+                    foreign.to,
+                    plain(&value)
+                );
                 return Err(Refusal::new(409, "23503", message).details(details));
             }
             for row in found {
@@ -213,12 +228,14 @@ impl Database {
                     column.name, table.name
                 );
                 let values: Vec<String> = row.values().map(plain).collect();
-                return Err(Refusal::new(400, "23502", message).details(format!("Failing row contains ({}).", values.join(", "))));
+                return Err(Refusal::new(400, "23502", message)
+                    .details(format!("Failing row contains ({}).", values.join(", "))));
             }
         }
         for (name, columns) in table.keys() {
             if table.place(columns, row).is_some_and(|found| Some(found) != place) {
-                let values: Vec<String> = columns.iter().filter_map(|column| row.get(column)).map(plain).collect();
+                let values: Vec<String> =
+                    columns.iter().filter_map(|column| row.get(column)).map(plain).collect();
                 let details = format!("Key ({})=({}) already exists.", columns.join(", "), values.join(", "));
                 let message = format!("duplicate key value violates unique constraint \"{name}\"");
                 return Err(Refusal::new(409, "23505", message).details(details));
@@ -233,116 +250,25 @@ impl Database {
                     table.name,
                     foreign.name(&table.name)
                 );
-                let details =
-                    format!("Key ({})=({}) is not present in table \"{}\".", foreign.column, plain(&value), foreign.table);
+                let details = format!(
+                    "Key ({})=({}) is not present in table \"{}\".",
+                    foreign.column,
+                    plain(&value),
+                    foreign.table
+                );
                 return Err(Refusal::new(409, "23503", message).details(details));
             }
         }
         Ok(())
     }
-
-    /// Adds or replaces a table from its description and returns its rows, not yet inserted.
-    pub(super) fn define(&mut self, name: &str, description: &Value) -> Result<Vec<Value>, String> {
-        let known = ["columns", "primary_key", "unique", "not_null", "defaults", "foreign_keys", "rows"];
-        let Value::Object(map) = description else { return Err(format!("table `{name}` is not an object")) };
-        if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(format!("table `{name}` has an unknown key `{key}`"));
-        }
-        let names = |key: &str| texts(map.get(key)).ok_or_else(|| format!("`{name}.{key}` is a list of columns"));
-        let (primary_key, not_null) = (names("primary_key")?, names("not_null")?);
-        let Some(Value::Object(types)) = map.get("columns") else { return Err(format!("table `{name}` has no columns")) };
-        let mut columns = Vec::new();
-        for (column, kind) in types {
-            let kind = kind.as_str().and_then(Type::parse);
-            let kind = kind.ok_or_else(|| format!("column `{name}.{column}` has no known type"))?;
-            let fill = match map.get("defaults").and_then(|defaults| defaults.get(column)) {
-                None => Fill::Null,
-                Some(Value::String(word)) if word == "identity" => Fill::Identity,
-                Some(Value::String(word)) if word == "now" => Fill::Now,
-                Some(Value::String(word)) if word == "uuid" => Fill::Uuid,
-                Some(value) => Fill::Value(kind.cast(value).map_err(|refusal| refusal.message)?),
-            };
-            let not_null = primary_key.contains(column) || not_null.contains(column);
-            columns.push(Column { name: column.clone(), kind, not_null, fill });
-        }
-        let unique = map.get("unique").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let unique = unique.iter().map(|key| texts(Some(key))).collect::<Option<Vec<_>>>();
-        let foreign = map.get("foreign_keys").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let foreign = foreign.iter().map(|key| {
-            let text = |part: &str| key.get(part).and_then(Value::as_str).map(str::to_owned);
-            let cascade = key.get("cascade") == Some(&Value::Bool(true));
-            Some(Foreign { column: text("column")?, table: text("table")?, to: text("to")?, cascade })
-        });
-        let table = Table {
-            name: name.to_owned(),
-            columns,
-            primary_key,
-            unique: unique.ok_or_else(|| format!("`{name}.unique` is a list of lists of columns"))?,
-            foreign: foreign.collect::<Option<_>>().ok_or_else(|| format!("`{name}.foreign_keys` need column, table, to"))?,
-            rows: Vec::new(),
-            next: 0,
-        };
-        self.tables.retain(|other| other.name != name);
-        self.tables.push(table);
-        let rows = map.get("rows").cloned().unwrap_or_else(|| json!([]));
-        rows.as_array().cloned().ok_or_else(|| format!("`{name}.rows` is a list"))
-    }
-
-    /// The tables that workflows of this project use.
-    pub(super) fn standard() -> Self {
-        let tables = json!({
-            "companies": {
-                "columns": { "id": "uuid", "name": "text", "created_at": "timestamptz" },
-                "primary_key": ["id"], "not_null": ["name"], "defaults": { "id": "uuid", "created_at": "now" },
-            },
-            "employees": {
-                "columns": {
-                    "id": "uuid", "company_id": "uuid", "full_name": "text", "active": "boolean", "created_at": "timestamptz",
-                },
-                "primary_key": ["id"], "not_null": ["full_name", "active"],
-                "defaults": { "id": "uuid", "active": true, "created_at": "now" },
-                "foreign_keys": [{ "column": "company_id", "table": "companies", "to": "id" }],
-            },
-            "biometrics": {
-                "columns": {
-                    "id": "uuid", "employee_id": "uuid", "employee_no": "text", "photo_url": "text", "updated_at": "timestamptz",
-                },
-                "primary_key": ["id"], "not_null": ["employee_id"], "unique": [["employee_id"], ["employee_no"]],
-                "defaults": { "id": "uuid", "updated_at": "now" },
-                "foreign_keys": [{ "column": "employee_id", "table": "employees", "to": "id", "cascade": true }],
-            },
-            "devices": {
-                "columns": {
-                    "id": "text", "company_id": "uuid", "name": "text", "ip": "text", "port": "bigint", "active": "boolean",
-                    "direction": "text", "created_at": "timestamptz",
-                },
-                "primary_key": ["id"], "not_null": ["name", "ip", "port", "active"],
-                "defaults": { "id": "uuid", "active": true, "port": 80, "created_at": "now" },
-                "foreign_keys": [{ "column": "company_id", "table": "companies", "to": "id" }],
-            },
-            "device_logs": {
-                "columns": {
-                    "id": "bigint", "device_id": "text", "employee_id": "uuid", "event": "text", "status": "text",
-                    "details": "jsonb", "created_at": "timestamptz",
-                },
-                "primary_key": ["id"], "defaults": { "id": "identity", "created_at": "now" },
-                "foreign_keys": [
-                    { "column": "device_id", "table": "devices", "to": "id" },
-                    { "column": "employee_id", "table": "employees", "to": "id" },
-                ],
-            },
-        });
-        let mut database = Self::default();
-        for (name, table) in tables.as_object().into_iter().flatten() {
-            let defined = database.define(name, table);
-            debug_assert!(defined.is_ok(), "{defined:?}");
-        }
-        database
-    }
 }
 
 pub(super) fn unknown_column(table: &str, column: &str) -> Refusal {
-    Refusal::new(400, "PGRST204", format!("Could not find the '{column}' column of '{table}' in the schema cache"))
+    Refusal::new(
+        400,
+        "PGRST204",
+        format!("Could not find the '{column}' column of '{table}' in the schema cache"),
+    )
 }
 
 /// A value as messages show it.
@@ -350,13 +276,10 @@ pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn texts(value: Option<&Value>) -> Option<Vec<String>> {
-    let Some(value) = value else { return Some(Vec::new()) };
-    value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn row(value: Value) -> Row {
@@ -369,8 +292,10 @@ mod tests {
         let employee = database.insert("employees", &row(json!({ "full_name": "A" })), &[])?;
         let id = employee.get("id").cloned().unwrap_or_default();
         database.insert("biometrics", &row(json!({ "employee_id": id, "employee_no": "1" })), &[])?;
-        let code = |outcome: Result<Row, Refusal>| outcome.err().map(|refusal| (refusal.status, refusal.code));
-        let again = database.insert("biometrics", &row(json!({ "employee_id": id, "employee_no": "2" })), &[]);
+        let code =
+            |outcome: Result<Row, Refusal>| outcome.err().map(|refusal| (refusal.status, refusal.code));
+        let again =
+            database.insert("biometrics", &row(json!({ "employee_id": id, "employee_no": "2" })), &[]);
         assert_eq!(code(again), Some((409, "23505".to_owned())));
         let nobody = json!({ "employee_id": "5a170000-0000-4000-8000-000000000001" });
         assert_eq!(code(database.insert("biometrics", &row(nobody), &[])), Some((409, "23503".to_owned())));
@@ -384,9 +309,16 @@ mod tests {
     fn a_row_that_others_point_to_stays_unless_they_go_too() -> Result<(), Refusal> {
         let mut database = Database::standard();
         let company = database.insert("companies", &row(json!({ "name": "C" })), &[])?;
-        let employee = database.insert("employees", &row(json!({ "full_name": "A", "company_id": company["id"] })), &[])?;
+        let employee = database.insert(
+            "employees",
+            &row(json!({ "full_name": "A", "company_id": company["id"] })),
+            &[],
+        )?;
         database.insert("biometrics", &row(json!({ "employee_id": employee["id"] })), &[])?;
-        assert_eq!(database.delete("companies", &company).err().map(|refusal| refusal.code), Some("23503".to_owned()));
+        assert_eq!(
+            database.delete("companies", &company).err().map(|refusal| refusal.code),
+            Some("23503".to_owned())
+        );
         database.delete("employees", &employee)?;
         assert!(database.need("biometrics")?.rows.is_empty());
         database.delete("companies", &company)

@@ -75,7 +75,9 @@ fn item(piece: &str, whole: &str) -> Result<Item, Refusal> {
         letter == ':' && head.as_bytes().get(place + 1) != Some(&b':') && before != Some(&b':')
     });
     let (alias, head) = match colon {
-        Some((place, _)) => (Some(unquoted(head.get(..place).unwrap_or_default())), head.get(place + 1..).unwrap_or_default()),
+        Some((place, _)) => {
+            (Some(unquoted(head.get(..place).unwrap_or_default())), head.get(place + 1..).unwrap_or_default())
+        }
         None => (None, head),
     };
     if let Some(inner) = inner {
@@ -94,7 +96,8 @@ fn item(piece: &str, whole: &str) -> Result<Item, Refusal> {
         }
         return Ok(Item::Embed(Embed { relation, alias, hint, inner: join, spread, items: parse(inner)? }));
     }
-    let (head, cast) = head.split_once("::").map_or((head, None), |(head, cast)| (head, Some(cast.to_owned())));
+    let (head, cast) =
+        head.split_once("::").map_or((head, None), |(head, cast)| (head, Some(cast.to_owned())));
     let place = Place::parse(head);
     let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | ' ' | '$');
     if spread || place.column.is_empty() || (!head.starts_with('"') && !place.column.chars().all(plain)) {
@@ -104,7 +107,13 @@ fn item(piece: &str, whole: &str) -> Result<Item, Refusal> {
 }
 
 /// Whether every column and relation exists, before any row is looked at.
-pub(super) fn check(database: &Database, table: &Table, items: &[Item], query: &Query, path: &[String]) -> Result<(), Refusal> {
+pub(super) fn check(
+    database: &Database,
+    table: &Table,
+    items: &[Item],
+    query: &Query,
+    path: &[String],
+) -> Result<(), Refusal> {
     query.clauses(path).check(table)?;
     for item in items {
         match item {
@@ -163,7 +172,10 @@ pub(super) fn shape(
                 if embed.spread {
                     spread(&mut out, embed, &join, &rows);
                 } else if join.single {
-                    out.insert(embed.name().to_owned(), rows.into_iter().next().map_or(Value::Null, Value::Object));
+                    out.insert(
+                        embed.name().to_owned(),
+                        rows.into_iter().next().map_or(Value::Null, Value::Object),
+                    );
                 } else {
                     out.insert(embed.name().to_owned(), rows.into_iter().map(Value::Object).collect());
                 }
@@ -184,7 +196,11 @@ fn spread(out: &mut Row, embed: &Embed, join: &Join<'_>, rows: &[Row]) {
     }
     for name in names {
         let of = |row: &Row| row.get(&name).cloned().unwrap_or_default();
-        let value = if join.single { rows.first().map(of).unwrap_or_default() } else { rows.iter().map(of).collect() };
+        let value = if join.single {
+            rows.first().map(of).unwrap_or_default()
+        } else {
+            rows.iter().map(of).collect()
+        };
         out.insert(name, value);
     }
 }
@@ -203,7 +219,9 @@ impl Join<'_> {
             let fits = |row: &&Row| row.get(column) == Some(value);
             self.table.rows.iter().filter(fits).cloned().collect::<Vec<_>>()
         };
-        let Some((junction, left, right)) = &self.through else { return at(&self.theirs, &own) };
+        let Some((junction, left, right)) = &self.through else {
+            return at(&self.theirs, &own);
+        };
         let links = junction.rows.iter().filter(|link| link.get(left) == Some(&own));
         links.filter_map(|link| link.get(right)).flat_map(|value| at(&self.theirs, value)).collect()
     }
@@ -255,7 +273,11 @@ fn join<'a>(database: &'a Database, table: &'a Table, embed: &Embed) -> Result<J
             let hint = format!(
                 "Try changing '{0}' to one of the following: {1}. Find the desired relationship in the 'details' key.",
                 embed.relation,
-                found.iter().map(|join| format!("'{}!{}'", embed.relation, join.constraint)).collect::<Vec<_>>().join(", ")
+                found
+                    .iter()
+                    .map(|join| format!("'{}!{}'", embed.relation, join.constraint))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             );
             Err(Refusal::new(300, "PGRST201", message).details(details).hint(hint))
         }
@@ -283,8 +305,11 @@ fn candidates<'a>(database: &'a Database, table: &'a Table, relation: &str) -> V
                 found.push(Join { table: other, own, theirs, single, through: None, constraint });
             }
             // A junction has both of its foreign keys in its primary key.
-            let ends = other.foreign.iter().filter(|end| end.column != foreign.column && end.table == relation);
-            for end in ends.filter(|end| other.primary_key.contains(&end.column) && other.primary_key.contains(&foreign.column)) {
+            let ends =
+                other.foreign.iter().filter(|end| end.column != foreign.column && end.table == relation);
+            for end in ends.filter(|end| {
+                other.primary_key.contains(&end.column) && other.primary_key.contains(&foreign.column)
+            }) {
                 if let Some(target) = database.table(&end.table) {
                     found.push(Join {
                         table: target,

@@ -1,9 +1,11 @@
 //! `/storage/v1/`: buckets, files, signed addresses. Nearly all errors are HTTP 400 with the status as text inside.
 
+mod signed;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::{Timestamp, ToSpan as _};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -57,8 +59,12 @@ impl Shelf {
 
 impl Bucket {
     fn put(&mut self, name: &str, content_type: &str, body: Bytes) -> String {
-        let id = self.objects.get(name).map_or_else(|| uuid::Uuid::new_v4().to_string(), |object| object.id.clone());
-        let object = Object { id: id.clone(), content_type: content_type.to_owned(), body, updated: Timestamp::now() };
+        let id = self
+            .objects
+            .get(name)
+            .map_or_else(|| uuid::Uuid::new_v4().to_string(), |object| object.id.clone());
+        let object =
+            Object { id: id.clone(), content_type: content_type.to_owned(), body, updated: Timestamp::now() };
         self.objects.insert(name.to_owned(), object);
         id
     }
@@ -82,8 +88,12 @@ pub(super) fn answer(supabase: &Supabase, request: &Request, path: &str) -> Answ
     let words: Vec<&str> = pieces.iter().map(String::as_str).collect();
     let method = request.method.as_str();
     let outcome = match (method, words.as_slice()) {
-        ("GET" | "HEAD", ["object", "public", bucket, name @ ..]) => public(supabase, request, bucket, &name.join("/")),
-        ("GET" | "HEAD", ["object", "sign", bucket, name @ ..]) => signed(supabase, request, bucket, &name.join("/")),
+        ("GET" | "HEAD", ["object", "public", bucket, name @ ..]) => {
+            public(supabase, request, bucket, &name.join("/"))
+        }
+        ("GET" | "HEAD", ["object", "sign", bucket, name @ ..]) => {
+            signed::signed(supabase, request, bucket, &name.join("/"))
+        }
         _ => match may_enter(request) {
             Err(answer) => Err(answer),
             Ok(()) => private(supabase, request, method, &words),
@@ -96,7 +106,9 @@ fn may_enter(request: &Request) -> Result<(), Answer> {
     let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     match bearer.or_else(|| request.header("apikey")) {
         Some(SERVICE_KEY) => Ok(()),
-        Some(PUBLISHABLE_KEY) => Err(error("403", "Unauthorized", "new row violates row-level security policy")),
+        Some(PUBLISHABLE_KEY) => {
+            Err(error("403", "Unauthorized", "new row violates row-level security policy"))
+        }
         Some(_) => Err(error("403", "Unauthorized", "Invalid Compact JWS")),
         None => Err(error("400", "Error", "headers must have required property 'authorization'")),
     }
@@ -108,15 +120,20 @@ fn private(supabase: &Supabase, request: &Request, method: &str, words: &[&str])
     match (method, words) {
         ("GET", ["bucket"]) => {
             let shelf = supabase.shelf();
-            Ok(Answer::json(200, &shelf.buckets.iter().map(|(name, bucket)| bucket_json(name, bucket)).collect()))
+            Ok(Answer::json(
+                200,
+                &shelf.buckets.iter().map(|(name, bucket)| bucket_json(name, bucket)).collect(),
+            ))
         }
         ("GET", ["bucket", name]) => {
             let shelf = supabase.shelf();
             let bucket = shelf.buckets.get(*name).ok_or_else(no_bucket)?;
             Ok(Answer::json(200, &bucket_json(name, bucket)))
         }
-        ("POST", ["object", "sign", bucket]) => sign_many(supabase, request, bucket),
-        ("POST", ["object", "sign", bucket, name @ ..]) => sign(supabase, request, bucket, &name.join("/")),
+        ("POST", ["object", "sign", bucket]) => signed::sign_many(supabase, request, bucket),
+        ("POST", ["object", "sign", bucket, name @ ..]) => {
+            signed::sign(supabase, request, bucket, &name.join("/"))
+        }
         ("POST", ["object", "list", bucket]) => list(supabase, request, bucket),
         ("POST", ["object", verb @ ("move" | "copy")]) => transfer(supabase, request, *verb == "move"),
         ("GET", ["object", "info", bucket, name @ ..]) => info(supabase, bucket, &name.join("/")),
@@ -236,7 +253,11 @@ fn transfer(supabase: &Supabase, request: &Request, moves: bool) -> Outcome {
     note(supabase, request, &format!("{bucket}/{to}"), if moves { "move" } else { "copy" });
     Ok(Answer::json(
         200,
-        &if moves { json!({ "message": "Successfully moved" }) } else { json!({ "Id": id, "Key": format!("{bucket}/{to}") }) },
+        &if moves {
+            json!({ "message": "Successfully moved" })
+        } else {
+            json!({ "Id": id, "Key": format!("{bucket}/{to}") })
+        },
     ))
 }
 
@@ -257,7 +278,11 @@ fn list(supabase: &Supabase, request: &Request, bucket: &str) -> Outcome {
     let given = body(request)?;
     let text = |key: &str| given.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str, otherwise: usize| {
-        given.get(key).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok()).unwrap_or(otherwise)
+        given
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(otherwise)
     };
     let prefix = match text("prefix").trim_matches('/') {
         "" => String::new(),
@@ -267,9 +292,14 @@ fn list(supabase: &Supabase, request: &Request, bucket: &str) -> Outcome {
     let held = shelf.buckets.get(bucket).ok_or_else(no_bucket)?;
     let mut rows: BTreeMap<String, Value> = BTreeMap::new();
     for (name, object) in &held.objects {
-        let Some(rest) = name.strip_prefix(&prefix).filter(|rest| rest.contains(text("search"))) else { continue };
+        let Some(rest) = name.strip_prefix(&prefix).filter(|rest| rest.contains(text("search"))) else {
+            continue;
+        };
         let row = match rest.split_once('/') {
-            Some((folder, _)) => (folder, json!({ "name": folder, "id": null, "updated_at": null, "created_at": null, "last_accessed_at": null, "metadata": null })),
+            Some((folder, _)) => (
+                folder,
+                json!({ "name": folder, "id": null, "updated_at": null, "created_at": null, "last_accessed_at": null, "metadata": null }),
+            ),
             None => (
                 rest,
                 json!({
@@ -286,62 +316,6 @@ fn list(supabase: &Supabase, request: &Request, bucket: &str) -> Outcome {
         rows.reverse();
     }
     Ok(Answer::json(200, &rows.into_iter().skip(number("offset", 0)).take(number("limit", 100)).collect()))
-}
-
-fn sign(supabase: &Supabase, request: &Request, bucket: &str, name: &str) -> Outcome {
-    let seconds = expires(&body(request)?)?;
-    supabase.shelf().buckets.get(bucket).ok_or_else(no_bucket)?.objects.get(name).ok_or_else(no_object)?;
-    Ok(Answer::json(200, &json!({ "signedURL": signed_path(bucket, name, seconds) })))
-}
-
-fn sign_many(supabase: &Supabase, request: &Request, bucket: &str) -> Outcome {
-    let given = body(request)?;
-    let seconds = expires(&given)?;
-    let shelf = supabase.shelf();
-    let held = shelf.buckets.get(bucket).ok_or_else(no_bucket)?;
-    let names = given.get("paths").and_then(Value::as_array).cloned().unwrap_or_default();
-    let one = |name: &str| {
-        if held.objects.contains_key(name) {
-            json!({ "error": null, "path": name, "signedURL": signed_path(bucket, name, seconds) })
-        } else {
-            json!({ "error": "Either the object does not exist or you do not have access to it", "path": name, "signedURL": null })
-        }
-    };
-    Ok(Answer::json(200, &names.iter().filter_map(Value::as_str).map(one).collect()))
-}
-
-fn expires(given: &Map<String, Value>) -> Result<i64, Answer> {
-    let seconds = given.get("expiresIn").and_then(Value::as_i64).filter(|seconds| *seconds >= 1);
-    seconds.ok_or_else(|| error("400", "Error", "body/expiresIn must be >= 1"))
-}
-
-/// Relative, and without `/storage/v1`, as the real one.
-fn signed_path(bucket: &str, name: &str, seconds: i64) -> String {
-    let until = Timestamp::now().checked_add(seconds.seconds()).unwrap_or(Timestamp::MAX).as_second();
-    let escaped: Vec<String> =
-        name.split('/').map(|piece| url::form_urlencoded::byte_serialize(piece.as_bytes()).collect::<String>().replace('+', "%20")).collect();
-    format!("/object/sign/{bucket}/{}?token={}", escaped.join("/"), token(bucket, name, until))
-}
-
-/// Stands for the JWT: who, until when, and a proof.
-fn token(bucket: &str, name: &str, until: i64) -> String {
-    let proof = hex::encode(Sha256::digest(format!("simulated-storage-key:{bucket}/{name}:{until}")));
-    format!("sim.{until}.{}", proof.get(..32).unwrap_or_default())
-}
-
-fn signed(supabase: &Supabase, request: &Request, bucket: &str, name: &str) -> Outcome {
-    let given = request.parameter("token").unwrap_or_default();
-    let until = given.split('.').nth(1).and_then(|text| text.parse::<i64>().ok());
-    match until {
-        Some(until) if token(bucket, name, until) == given => {
-            if until <= Timestamp::now().as_second() {
-                return Err(error("400", "InvalidJWT", "\"exp\" claim timestamp check failed"));
-            }
-            get(supabase, request, bucket, name)
-        }
-        Some(_) => Err(error("400", "InvalidSignature", "The url do not match the signature")),
-        None => Err(error("400", "InvalidJWT", "Invalid Compact JWS")),
-    }
 }
 
 fn body(request: &Request) -> Result<Map<String, Value>, Answer> {
@@ -363,5 +337,8 @@ fn note(supabase: &Supabase, request: &Request, subject: &str, verb: &str) {
 /// Percent-decoding of one path segment; `+` stays.
 fn decoded(text: &str) -> String {
     let kept = text.replace('+', "%2B").replace('&', "%26");
-    url::form_urlencoded::parse(format!("k={kept}").as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+    url::form_urlencoded::parse(format!("k={kept}").as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }

@@ -69,17 +69,25 @@ impl Type {
                 "false" | "f" | "no" | "off" | "0" => false.into(),
                 _ => return Err(bad()),
             },
-            Self::Timestamptz => instant(&text).ok_or_else(|| Refusal { code: "22007".to_owned(), ..bad() })?.into(),
+            Self::Timestamptz => {
+                instant(&text).ok_or_else(|| Refusal { code: "22007".to_owned(), ..bad() })?.into()
+            }
             Self::Date => match text.get(..10).unwrap_or(&text).parse::<civil::Date>() {
                 Ok(date) => date.to_string().into(),
-                Err(_) => return Err(Refusal { code: "22007".to_owned(), ..bad() }),
+                Err(_) => {
+                    return Err(Refusal { code: "22007".to_owned(), ..bad() });
+                }
             },
             Self::Jsonb => value.clone(),
             Self::TextArray => match value {
                 Value::Array(items) => {
                     items.iter().map(|item| Self::Text.cast(item)).collect::<Result<Vec<_>, _>>()?.into()
                 }
-                _ => list(&text).ok_or_else(|| Refusal::new(400, "22P02", format!("malformed array literal: \"{text}\"")))?.into(),
+                _ => list(&text)
+                    .ok_or_else(|| {
+                        Refusal::new(400, "22P02", format!("malformed array literal: \"{text}\""))
+                    })?
+                    .into(),
             },
         })
     }
@@ -111,6 +119,8 @@ fn instant(text: &str) -> Option<String> {
         .or_else(|| format!("{text}:00").parse::<Timestamp>().ok())
         .or_else(|| utc(text.parse::<civil::DateTime>().ok()?))
         .or_else(|| utc(text.parse::<civil::Date>().ok()?.at(0, 0, 0, 0)))?;
+    // PostgreSQL keeps microseconds.
+    let at = Timestamp::from_microsecond(at.as_microsecond()).ok()?;
     Some(format!("{}+00:00", at.to_string().trim_end_matches('Z')))
 }
 
@@ -146,10 +156,18 @@ mod tests {
     fn values_are_kept_as_postgres_shows_them() -> Result<(), Refusal> {
         let text = |text: &str| Value::String(text.to_owned());
         for (kind, given, kept) in [
-            (Type::Timestamptz, text("2026-11-21T03:35:21.522+02:00"), json!("2026-11-21T01:35:21.522+00:00")),
+            (
+                Type::Timestamptz,
+                text("2026-11-21T03:35:21.522+02:00"),
+                json!("2026-11-21T01:35:21.522+00:00"),
+            ),
             (Type::Timestamptz, text("2026-11-21 01:35:21+00"), json!("2026-11-21T01:35:21+00:00")),
             (Type::Timestamptz, text("2026-11-21"), json!("2026-11-21T00:00:00+00:00")),
-            (Type::Uuid, text("5A170000-0000-4000-8000-000000000001"), json!("5a170000-0000-4000-8000-000000000001")),
+            (
+                Type::Uuid,
+                text("5A170000-0000-4000-8000-000000000001"),
+                json!("5a170000-0000-4000-8000-000000000001"),
+            ),
             (Type::Bigint, text("12"), json!(12)),
             (Type::Text, json!(12), json!("12")),
             (Type::Boolean, text("t"), json!(true)),
@@ -163,11 +181,10 @@ mod tests {
     #[test]
     fn what_is_no_value_gets_postgres_own_words() {
         let refusal = Type::Uuid.read("17").err();
-        assert_eq!(refusal.map(|it| (it.status, it.code, it.message)), Some((
-            400,
-            "22P02".to_owned(),
-            "invalid input syntax for type uuid: \"17\"".to_owned()
-        )));
+        assert_eq!(
+            refusal.map(|it| (it.status, it.code, it.message)),
+            Some((400, "22P02".to_owned(), "invalid input syntax for type uuid: \"17\"".to_owned()))
+        );
         assert_eq!(Type::Date.read("soon").err().map(|it| it.code), Some("22007".to_owned()));
     }
 }

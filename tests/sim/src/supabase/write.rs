@@ -55,7 +55,8 @@ pub(super) fn insert(call: &Call<'_>, table: &str, query: &Query) -> Result<Answ
     let total = call.wishes.count.then_some(written.len());
     let mut answer = finish(call, &database, table, query, status, &written, content_range(0, 0, total))?;
     if call.wishes.returns == Returns::HeadersOnly
-        && let ([row], Some([column])) = (written.as_slice(), database.table(table).map(|table| table.primary_key.as_slice()))
+        && let ([row], Some([column])) =
+            (written.as_slice(), database.table(table).map(|table| table.primary_key.as_slice()))
     {
         let value = row.get(column).map(super::schema::plain).unwrap_or_default();
         answer = answer.with("Location", format!("/{table}?{column}=eq.{value}"));
@@ -73,7 +74,11 @@ pub(super) fn put(call: &Call<'_>, table: &str, query: &Query) -> Result<Answer,
     select::check(&held, definition, &query.items, query, &[])?;
     let clauses = query.top();
     if clauses.limit.is_some() || clauses.offset > 0 {
-        return Err(Refusal::new(400, "PGRST114", "limit/offset querystring parameters are not allowed for PUT"));
+        return Err(Refusal::new(
+            400,
+            "PGRST114",
+            "limit/offset querystring parameters are not allowed for PUT",
+        ));
     }
     if clauses.filters.len() != definition.primary_key.len() {
         let message = "Filters must include all and only primary key columns with 'eq' operators";
@@ -161,7 +166,13 @@ pub(super) fn delete(call: &Call<'_>, table: &str, query: &Query) -> Result<Answ
 }
 
 /// The places of the rows that a change is about.
-fn affected(call: &Call<'_>, database: &Database, table: &str, query: &Query, verb: &str) -> Result<Vec<usize>, Refusal> {
+fn affected(
+    call: &Call<'_>,
+    database: &Database,
+    table: &str,
+    query: &Query,
+    verb: &str,
+) -> Result<Vec<usize>, Refusal> {
     let definition = database.need(table)?;
     select::check(database, definition, &query.items, query, &[])?;
     let clauses = query.top();
@@ -180,7 +191,8 @@ fn affected(call: &Call<'_>, database: &Database, table: &str, query: &Query, ve
     }
     if let Some(most) = call.wishes.max_affected.filter(|most| places.len() > *most) {
         let details = format!("The query affects {} rows, more than {most}", places.len());
-        return Err(Refusal::new(400, "PGRST124", "Query result exceeds max-affected preference constraint").details(details));
+        return Err(Refusal::new(400, "PGRST124", "Query result exceeds max-affected preference constraint")
+            .details(details));
     }
     Ok(places)
 }
@@ -226,14 +238,18 @@ fn rows(call: &Call<'_>, query: &Query) -> Result<(Vec<Row>, bool), Refusal> {
     };
     let mut rows = Vec::new();
     for item in list {
-        let Value::Object(mut row) = item else { return Err(not_json()) };
+        let Value::Object(mut row) = item else {
+            return Err(not_json());
+        };
         if let Some(columns) = &query.columns {
             row.retain(|name, _| columns.contains(name));
         }
         rows.push(row);
     }
     let keys = |row: &Row| row.keys().cloned().collect::<std::collections::BTreeSet<_>>();
-    if query.columns.is_none() && rows.windows(2).any(|pair| matches!(pair, [one, other] if keys(one) != keys(other))) {
+    if query.columns.is_none()
+        && rows.windows(2).any(|pair| matches!(pair, [one, other] if keys(one) != keys(other)))
+    {
         return Err(Refusal::new(400, "PGRST102", "All object keys must match"));
     }
     Ok((rows, several))
@@ -243,8 +259,10 @@ fn note(call: &Call<'_>, database: &Database, table: &str, verb: &str, rows: &[R
     if rows.is_empty() {
         return;
     }
-    let keys: Vec<String> =
-        database.table(table).map(|table| rows.iter().map(|row| table.key_of(row)).collect()).unwrap_or_default();
+    let keys: Vec<String> = database
+        .table(table)
+        .map(|table| rows.iter().map(|row| table.key_of(row)).collect())
+        .unwrap_or_default();
     let text = format!("{verb} {} in {table}", rows.len());
     call.supabase.note(call.request, Kind::RowWrite, "service key", Some(keys.join(" ")), text);
 }

@@ -198,7 +198,9 @@ impl Call<'_> {
     pub(super) fn json(&self, status: u16, body: &Value) -> Answer {
         if self.quirks.xml_instead_of_json {
             let (root, inner) = match body.as_object() {
-                Some(map) if map.len() == 1 => map.iter().next().map_or(("Reply", body), |(key, inner)| (key.as_str(), inner)),
+                Some(map) if map.len() == 1 => {
+                    map.iter().next().map_or(("Reply", body), |(key, inner)| (key.as_str(), inner))
+                }
                 _ => ("ResponseStatus", body),
             };
             return self.xml(status, root, &elements(inner));
@@ -227,7 +229,10 @@ impl Call<'_> {
                     Some(seconds) => format!(
                         "<lockStatus>lock</lockStatus>\n<unlockTime>{seconds:.0}</unlockTime>\n<retryLoginTime>0</retryLoginTime>\n"
                     ),
-                    None => format!("<lockStatus>unlock</lockStatus>\n<retryLoginTime>{}</retryLoginTime>\n", state.left),
+                    None => format!(
+                        "<lockStatus>unlock</lockStatus>\n<retryLoginTime>{}</retryLoginTime>\n",
+                        state.left
+                    ),
                 };
                 self.xml(
                     status,
@@ -240,7 +245,8 @@ impl Call<'_> {
                 )
             }
             LockBody::B => {
-                let (lock, left) = if state.locked.is_some() { ("locked", 0) } else { ("unlocked", state.left) };
+                let (lock, left) =
+                    if state.locked.is_some() { ("locked", 0) } else { ("unlocked", state.left) };
                 let body = format!(
                     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
                      <ResponseStatus version=\"1.0\" xmlns=\"http://www.std-cgi.org/ver20/XMLSchema\">\n\
@@ -282,10 +288,13 @@ fn indented(body: &Value) -> Vec<u8> {
 
 /// JSON as nested elements; a list repeats its key.
 fn elements(value: &Value) -> String {
-    let Value::Object(map) = value else { return escaped(&plain(value)) };
+    let Value::Object(map) = value else {
+        return escaped(&plain(value));
+    };
     let mut text = String::new();
     for (key, value) in map {
-        let items = if let Value::Array(items) = value { items.as_slice() } else { std::slice::from_ref(value) };
+        let items =
+            if let Value::Array(items) = value { items.as_slice() } else { std::slice::from_ref(value) };
         for item in items {
             text.push_str(&format!("<{key}>{}</{key}>\n", elements(item)));
         }

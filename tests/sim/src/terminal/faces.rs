@@ -51,7 +51,11 @@ pub(super) async fn act(call: &Call<'_>, action: Action) -> Answer {
 }
 
 fn capabilities(call: &Call<'_>) -> Answer {
-    let functions = if call.quirks.face_set_up.is_missing() { "post,delete,put,get" } else { "post,delete,put,get,setUp" };
+    let functions = if call.quirks.face_set_up.is_missing() {
+        "post,delete,put,get"
+    } else {
+        "post,delete,put,get,setUp"
+    };
     call.success(&json!({
         "FDNameMaxLen": 64, "FDRecordDataMaxNum": CAPACITY, "supportFDFunction": functions, "isSuportFDSearch": true,
         "faceURLLen": call.quirks.face_url_max, "facePicFormat": "jpg",
@@ -130,7 +134,8 @@ fn parts(call: &Call<'_>) -> Result<(Map<String, Value>, Option<Bytes>), Answer>
     if !kind.to_ascii_lowercase().starts_with("multipart/") {
         return Ok((call.body().map_err(|_| refused(call, None, "badJsonFormat", ""))?, None));
     }
-    let form = multipart::parse(kind, &call.request.body).ok_or_else(|| refused(call, None, "badParameters", "multipart"))?;
+    let form = multipart::parse(kind, &call.request.body)
+        .ok_or_else(|| refused(call, None, "badParameters", "multipart"))?;
     let (data, picture) = multipart::face_parts(&form, call.quirks.parts)
         .map_err(|name| refused(call, None, "MessageParametersLack", name))?;
     match serde_json::from_slice(data) {
@@ -161,7 +166,9 @@ fn check_place(call: &Call<'_>, action: Action, data: &Map<String, Value>, fpid:
     }
     match (action, library.face(fpid).is_some()) {
         (Action::Create, true) => Err(refused(call, Some(fpid), "deviceUserAlreadyExistFace", "FPID")),
-        (Action::Modify | Action::Edit, false) => Err(refused(call, Some(fpid), &call.quirks.absent_face, "FPID")),
+        (Action::Modify | Action::Edit, false) => {
+            Err(refused(call, Some(fpid), &call.quirks.absent_face, "FPID"))
+        }
         (_, false) if library.faces.len() >= CAPACITY => Err(refused(call, Some(fpid), "deviceFaceFull", "")),
         _ => Ok(()),
     }
@@ -205,7 +212,12 @@ fn store(call: &Call<'_>, draft: Draft, bytes: Bytes) -> Result<Answer, Answer> 
         }
     }
     let note = (!stored).then(|| "not stored: this terminal lies".to_owned());
-    call.device.ledger.write(Note { subject: Some(fpid.clone()), face: Some(face), note, ..own(call, Kind::FaceWrite) });
+    call.device.ledger.write(Note {
+        subject: Some(fpid.clone()),
+        face: Some(face),
+        note,
+        ..own(call, Kind::FaceWrite)
+    });
     Ok(call.success(&json!({ "FPID": fpid })))
 }
 
@@ -227,7 +239,8 @@ fn delete(call: &Call<'_>) -> Result<Answer, Answer> {
         call.device.ledger.write(Note { note, ..own(call, Kind::WipedEverybody) });
         return Ok(call.success(&Value::Null));
     }
-    let fpids: Vec<String> = list.iter().filter_map(|item| Some(item.get("value")?.as_str()?.to_owned())).collect();
+    let fpids: Vec<String> =
+        list.iter().filter_map(|item| Some(item.get("value")?.as_str()?.to_owned())).collect();
     if fpids.len() < list.len() {
         return Err(refused(call, None, "badJsonContent", "FPID"));
     }
@@ -247,7 +260,11 @@ fn removed(call: &Call<'_>, fpids: &[String]) -> Answer {
 
 /// `faceURL` as the device tells it: its own idea of its address.
 pub(super) fn face_url(call: &Call<'_>, face: &Face) -> String {
-    let origin = if call.quirks.face_url_wrong_host { "http://192.168.1.7:80".to_owned() } else { call.device.origin() };
+    let origin = if call.quirks.face_url_wrong_host {
+        "http://192.168.1.7:80".to_owned()
+    } else {
+        call.device.origin()
+    };
     format!("{origin}{}", face.path())
 }
 

@@ -64,7 +64,6 @@ impl Library {
         self.users.iter().find(|user| user.employee_no == employee_no)
     }
 
-
     pub(crate) fn face(&self, fpid: &str) -> Option<&Face> {
         self.faces.iter().find(|face| face.fpid == fpid)
     }

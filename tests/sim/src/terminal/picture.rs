@@ -70,7 +70,9 @@ impl Frame {
         let mut at = 2;
         let mut frame = None;
         loop {
-            let (&[0xff, marker], rest) = (bytes.get(at..at + 2)?, at + 2) else { return None };
+            let (&[0xff, marker], rest) = (bytes.get(at..at + 2)?, at + 2) else {
+                return None;
+            };
             at = rest;
             match marker {
                 0xff => at -= 1,
@@ -81,7 +83,9 @@ impl Frame {
                     let segment = bytes.get(at + 2..at + length)?;
                     at += length;
                     match marker {
-                        0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => frame = Some(Self::read(marker, segment)?),
+                        0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
+                            frame = Some(Self::read(marker, segment)?)
+                        }
                         0xda => at = scan_end(bytes, at)?,
                         _ => {}
                     }
@@ -91,7 +95,8 @@ impl Frame {
     }
 
     fn read(marker: u8, segment: &[u8]) -> Option<Self> {
-        let number = |place: usize| Some(u16::from_be_bytes([*segment.get(place)?, *segment.get(place + 1)?]));
+        let number =
+            |place: usize| Some(u16::from_be_bytes([*segment.get(place)?, *segment.get(place + 1)?]));
         let colours = *segment.get(5)?;
         // A grey picture has nothing to subsample.
         let subsampled = colours < 3 || *segment.get(7)? != 0x11;
@@ -102,7 +107,9 @@ impl Frame {
 /// Where the next marker after entropy-coded data stands.
 fn scan_end(bytes: &[u8], from: usize) -> Option<usize> {
     let data = bytes.get(from..)?;
-    let place = data.windows(2).position(|pair| matches!(pair, [0xff, marker] if !matches!(marker, 0 | 0xd0..=0xd7)))?;
+    let place = data
+        .windows(2)
+        .position(|pair| matches!(pair, [0xff, marker] if !matches!(marker, 0 | 0xd0..=0xd7)))?;
     Some(from + place)
 }
 
@@ -134,9 +141,15 @@ mod tests {
     fn chroma_and_size_matter_only_where_the_switch_says_so() {
         let full = Sketch { sampling: Sampling::Full, ..Sketch::new(2) }.draw();
         assert_eq!(flaw(&full, &Quirks::default()), None);
-        assert_eq!(flaw(&full, &Quirks { refuse_444: true, ..Quirks::default() }), Some("SubpicAnalysisModelingError"));
+        assert_eq!(
+            flaw(&full, &Quirks { refuse_444: true, ..Quirks::default() }),
+            Some("SubpicAnalysisModelingError")
+        );
         let small = Sketch { width: 320, height: 240, ..Sketch::new(3) }.draw();
         assert_eq!(flaw(&small, &Quirks::default()), None);
-        assert_eq!(flaw(&small, &Quirks { min_side: 400, ..Quirks::default() }), Some("SubpicAnalysisModelingError"));
+        assert_eq!(
+            flaw(&small, &Quirks { min_side: 400, ..Quirks::default() }),
+            Some("SubpicAnalysisModelingError")
+        );
     }
 }

@@ -124,9 +124,13 @@ impl<'a> Wanted<'a> {
     fn of(condition: &'a Map<String, Value>) -> Self {
         let flag = |name: &str| condition.get(name).and_then(Value::as_bool);
         let text = |name: &str| condition.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let numbers = condition.get("EmployeeNoList").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let numbers =
+            condition.get("EmployeeNoList").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         Self {
-            numbers: numbers.iter().filter_map(|item| item.get("employeeNo").and_then(Value::as_str)).collect(),
+            numbers: numbers
+                .iter()
+                .filter_map(|item| item.get("employeeNo").and_then(Value::as_str))
+                .collect(),
             text: text("fuzzySearch"),
             kind: text("userType"),
             face: flag("hasFace"),
@@ -169,7 +173,9 @@ impl Page {
         let from = match quirks.position {
             Position::Honoured => from,
             Position::Ignored => 0,
-            Position::Limit1000 if from > 1_000 => return Err(call.error("badJsonContent", "searchResultPosition")),
+            Position::Limit1000 if from > 1_000 => {
+                return Err(call.error("badJsonContent", "searchResultPosition"));
+            }
             Position::Limit1000 => from,
         };
         Ok(Self { from, most: most.min(quirks.max_results) })
@@ -193,7 +199,9 @@ impl Page {
 }
 
 fn replaced(text: &[u8], mark: &[u8], by: &[u8]) -> Vec<u8> {
-    let Some(place) = text.windows(mark.len()).position(|part| part == mark) else { return text.to_vec() };
+    let Some(place) = text.windows(mark.len()).position(|part| part == mark) else {
+        return text.to_vec();
+    };
     let (before, rest) = text.split_at(place);
     [before, by, rest.get(mark.len()..).unwrap_or_default()].concat()
 }

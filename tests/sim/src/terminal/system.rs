@@ -55,7 +55,8 @@ pub(super) fn time(call: &Call<'_>) -> Answer {
     if call.wants_json() && call.quirks.device_info_json {
         return call.json(200, &json!({ "Time": { "timeMode": "NTP", "localTime": now, "timeZone": zone } }));
     }
-    let inner = format!("<timeMode>NTP</timeMode>\n<localTime>{now}</localTime>\n<timeZone>{zone}</timeZone>\n");
+    let inner =
+        format!("<timeMode>NTP</timeMode>\n<localTime>{now}</localTime>\n<timeZone>{zone}</timeZone>\n");
     call.xml(200, "Time", &inner)
 }
 

@@ -51,7 +51,8 @@ fn capabilities(call: &Call<'_>) -> Answer {
 
 fn count(call: &Call<'_>) -> Answer {
     let library = call.device.library();
-    let with_face = library.users.iter().filter(|user| library.visible_face(&user.employee_no).is_some()).count();
+    let with_face =
+        library.users.iter().filter(|user| library.visible_face(&user.employee_no).is_some()).count();
     call.json(
         200,
         &json!({ "UserInfoCount": {
@@ -80,8 +81,12 @@ fn write(call: &Call<'_>, action: Action) -> Result<Answer, Answer> {
     let mut library = call.device.library();
     let exists = library.user(number).is_some();
     match action {
-        Action::Record if exists => return Err(refused(call, number, "employeeNoAlreadyExist", "employeeNo")),
-        Action::Modify if !exists && !add => return Err(refused(call, number, "employeeNoNotExist", "employeeNo")),
+        Action::Record if exists => {
+            return Err(refused(call, number, "employeeNoAlreadyExist", "employeeNo"));
+        }
+        Action::Modify if !exists && !add => {
+            return Err(refused(call, number, "employeeNoNotExist", "employeeNo"));
+        }
         Action::SetUp if !exists && call.quirks.set_up == SetUp::NotExist => {
             return Err(refused(call, number, "employeeNoNotExist", "employeeNo"));
         }
@@ -121,8 +126,12 @@ fn store(users: &mut Vec<User>, number: &str, name: Option<Vec<u8>>, fields: Map
 
 /// The given name as it is going to be stored; `None` when none is given.
 fn name(call: &Call<'_>, given: &Map<String, Value>, number: &str) -> Result<Option<Vec<u8>>, Answer> {
-    let Some(name) = given.get("name") else { return Ok(None) };
-    let Some(name) = name.as_str() else { return Err(refused(call, number, "badJsonContent", "name")) };
+    let Some(name) = given.get("name") else {
+        return Ok(None);
+    };
+    let Some(name) = name.as_str() else {
+        return Err(refused(call, number, "badJsonContent", "name"));
+    };
     if name.chars().any(char::is_control) {
         return Err(refused(call, number, "nameContainsInvalidCharcters", "name"));
     }
@@ -149,7 +158,8 @@ fn delete(call: &Call<'_>) -> Result<Answer, Answer> {
         library.users.clear();
         library.faces.clear();
         drop(library);
-        let note = Some(format!("EVERYBODY ({gone} persons) was deleted because the list was empty or missing"));
+        let note =
+            Some(format!("EVERYBODY ({gone} persons) was deleted because the list was empty or missing"));
         call.device.ledger.write(Note { note, ..own(call, Kind::WipedEverybody) });
         return Ok(call.success(&Value::Null));
     }

@@ -27,7 +27,8 @@ pub(crate) async fn fetch(address: &str, timeout: Duration) -> Result<Bytes, Str
     }
     let peer = SocketAddr::new(host, url.port().unwrap_or(80));
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {peer}\r\nUser-Agent: terminal\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: {peer}\r\nUser-Agent: terminal\r\nConnection: close\r\n\r\n");
     let exchange = async {
         let mut stream = TcpStream::connect(peer).await.map_err(|error| error.to_string())?;
         stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
@@ -45,14 +46,17 @@ pub(crate) async fn fetch(address: &str, timeout: Duration) -> Result<Bytes, Str
 fn body(answer: &[u8]) -> Result<Bytes, String> {
     let mut lines = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut lines);
-    let Ok(httparse::Status::Complete(start)) = head.parse(answer) else { return Err("not an HTTP answer".to_owned()) };
+    let Ok(httparse::Status::Complete(start)) = head.parse(answer) else {
+        return Err("not an HTTP answer".to_owned());
+    };
     let status = head.code.unwrap_or_default();
     if status != 200 {
         return Err(format!("HTTP {status}"));
     }
     let body = answer.get(start..).unwrap_or_default();
     let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
+    let length =
+        length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
     match length {
         Some(length) if length > body.len() => Err("the picture ended early".to_owned()),
         Some(length) => Ok(Bytes::copy_from_slice(body.get(..length).unwrap_or_default())),
@@ -66,7 +70,12 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_outside_this_machine_are_never_asked() {
-        for address in ["http://192.0.2.1/a.jpg", "https://127.0.0.1/a.jpg", "http://example.org/a.jpg", "file:///etc/hosts"] {
+        for address in [
+            "http://192.0.2.1/a.jpg",
+            "https://127.0.0.1/a.jpg",
+            "http://example.org/a.jpg",
+            "file:///etc/hosts",
+        ] {
             assert!(fetch(address, Duration::from_secs(1)).await.is_err(), "{address}");
         }
     }

@@ -27,7 +27,10 @@ pub(crate) struct Door {
 }
 
 enum State {
-    Open { stop: CancellationToken, accepting: JoinHandle<()> },
+    Open {
+        stop: CancellationToken,
+        accepting: JoinHandle<()>,
+    },
     /// Bound but not listening: connections are refused, and nobody else can take the port.
     Shut(TcpSocket),
     /// Between the two, and after a failure to bind.
@@ -85,8 +88,12 @@ impl Door {
         };
         let listener = socket.listen(1_024)?;
         let stop = self.ended.child_token();
-        let service =
-            Service { peer: Arc::clone(&self.peer), tls: self.tls.clone(), tasks: self.tasks.clone(), stop: stop.clone() };
+        let service = Service {
+            peer: Arc::clone(&self.peer),
+            tls: self.tls.clone(),
+            tasks: self.tasks.clone(),
+            stop: stop.clone(),
+        };
         let accepting = self.tasks.spawn(service.accept(listener));
         *state = State::Open { stop, accepting };
         Ok(())
@@ -101,7 +108,9 @@ async fn bound(port: u16) -> Result<TcpSocket> {
         socket.set_reuseaddr(true)?;
         match socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
             Ok(()) => return Ok(socket),
-            Err(error) if tries == 100 => return Err(error).with_context(|| format!("cannot bind 127.0.0.1:{port}")),
+            Err(error) if tries == 100 => {
+                return Err(error).with_context(|| format!("cannot bind 127.0.0.1:{port}"));
+            }
             Err(_) => tries += 1,
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -167,8 +176,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, peer: &dyn Pee
     loop {
         nth += 1;
         let next = read::request(stream, &mut buffer, nth);
-        let Ok(next) = tokio::time::timeout(peer.idle(), next).await else { return Ok(End::Closed) };
-        let Some(request) = next? else { return Ok(End::Closed) };
+        let Ok(next) = tokio::time::timeout(peer.idle(), next).await else {
+            return Ok(End::Closed);
+        };
+        let Some(request) = next? else {
+            return Ok(End::Closed);
+        };
         let to_head = request.method == "HEAD";
         let close = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         match peer.answer(request).await {

@@ -15,7 +15,8 @@ pub(crate) struct Part {
 
 /// The parts, or `None` if the body does not keep to the form, its last boundary included.
 pub(crate) fn parse(content_type: &str, body: &Bytes) -> Option<Vec<Part>> {
-    let boundary = parameter(content_type, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()))?;
+    let boundary =
+        parameter(content_type, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()))?;
     let dashes = format!("--{boundary}");
     let mut parts = Vec::new();
     let mut at = find(body, dashes.as_bytes(), 0)? + dashes.len();
@@ -45,7 +46,9 @@ pub(crate) fn face_parts(parts: &[Part], strictness: Parts) -> Result<(&Bytes, &
     let place = |names: &[&str]| parts.iter().position(|part| names.contains(&part.name.as_str()));
     let data = place(data_names).ok_or("FaceDataRecord")?;
     let picture = place(picture_names).ok_or("img")?;
-    let (Some(data_part), Some(picture_part)) = (parts.get(data), parts.get(picture)) else { return Err("img") };
+    let (Some(data_part), Some(picture_part)) = (parts.get(data), parts.get(picture)) else {
+        return Err("img");
+    };
     if strictness == Parts::Strict {
         if data > picture || data_part.content_type != "application/json" {
             return Err("FaceDataRecord");

@@ -36,12 +36,15 @@ where
         }
     };
     drop(buffer.split_to(head.length));
-    let named = |name: &str| head.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let named = |name: &str| {
+        head.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    };
     if named("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         stream.flush().await?;
     }
-    let chunked = named("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
+    let chunked =
+        named("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
     let body = if chunked {
         chunks(stream, buffer).await?
     } else {
@@ -64,7 +67,9 @@ fn head(buffer: &[u8]) -> Result<Option<Head>> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(Error::new(ErrorKind::InvalidData, error)),
     };
-    let (Some(method), Some(target)) = (parsed.method, parsed.path) else { return Err(invalid("no request line")) };
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(invalid("no request line"));
+    };
     let headers = parsed
         .headers
         .iter()
@@ -84,7 +89,9 @@ async fn chunks<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> 
             }
         };
         let size = usize::try_from(size).ok().filter(|size| body.len() + size <= MAX_BODY);
-        let Some(size) = size else { return Err(invalid("the body is too long")) };
+        let Some(size) = size else {
+            return Err(invalid("the body is too long"));
+        };
         drop(buffer.split_to(line));
         if size == 0 {
             trailers(stream, buffer).await?;
@@ -143,7 +150,9 @@ mod tests {
     #[tokio::test]
     async fn header_lines_keep_their_order_and_case() -> Result<()> {
         let request = read("GET /a?b=%20c HTTP/1.1\r\nhOsT: x\r\nAccept: */*\r\nACCEPT: q\r\n\r\n").await?;
-        let Some(request) = request else { return Err(invalid("no request")) };
+        let Some(request) = request else {
+            return Err(invalid("no request"));
+        };
         let names: Vec<&str> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["hOsT", "Accept", "ACCEPT"]);
         assert_eq!((request.path(), request.query()), ("/a", "b=%20c"));
@@ -155,7 +164,10 @@ mod tests {
     async fn chunks_and_trailers_make_one_body() -> Result<()> {
         let text = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n";
         let request = read(text).await?;
-        assert_eq!(request.map(|request| (request.body, request.chunked)), Some((Bytes::from("abcde"), true)));
+        assert_eq!(
+            request.map(|request| (request.body, request.chunked)),
+            Some((Bytes::from("abcde"), true))
+        );
         Ok(())
     }
 

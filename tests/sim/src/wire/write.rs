@@ -10,7 +10,11 @@ use super::Answer;
 use crate::quirks::Length;
 
 /// Writes the answer; false when the connection must end afterwards.
-pub(crate) async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Answer, to_head: bool) -> Result<bool> {
+pub(crate) async fn answer<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    answer: &Answer,
+    to_head: bool,
+) -> Result<bool> {
     let delivery = answer.delivery;
     let whole = answer.body.len();
     // 204 and 304 have no body and no length.
@@ -38,7 +42,11 @@ pub(crate) async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Answe
         }
     }
     keep &= matches!(delivery.length, Length::Right | Length::Chunked) && delivery.cut_after.is_none();
-    head.push_str(if delivery.close { "Connection: close\r\n\r\n" } else { "Connection: keep-alive\r\n\r\n" });
+    head.push_str(if delivery.close {
+        "Connection: close\r\n\r\n"
+    } else {
+        "Connection: keep-alive\r\n\r\n"
+    });
 
     let mut body = BytesMut::new();
     if !to_head && !bodiless {
@@ -107,7 +115,9 @@ mod tests {
 
     async fn written(delivery: Delivery) -> Result<(String, bool)> {
         let mut out = Vec::new();
-        let keep = answer(&mut out, &Answer { delivery, ..Answer::new(200, "text/plain", "0123456789") }, false).await?;
+        let keep =
+            answer(&mut out, &Answer { delivery, ..Answer::new(200, "text/plain", "0123456789") }, false)
+                .await?;
         Ok((String::from_utf8_lossy(&out).into_owned(), keep))
     }
 

@@ -19,36 +19,23 @@ impl Inner {
         context: &CallContext,
     ) -> Result<Received, Failure> {
         let name = HeaderName::from_bytes(exchange.header.as_bytes()).map_err(|_bad| {
-            let text = format!(
-                "connection `{}`: `{}` is not a header name",
-                self.name, exchange.header
-            );
+            let text = format!("connection `{}`: `{}` is not a header name", self.name, exchange.header);
             Failure::new(Kind::InvalidInput, text)
         })?;
         let mut spent = None;
         loop {
             let token = self.token(exchange, spent, context).await?;
-            let moved = token
-                .origin
-                .as_ref()
-                .and_then(|origin| self.target.moved_to(origin));
+            let moved = token.origin.as_ref().and_then(|origin| self.target.moved_to(origin));
             let target = moved.as_ref().unwrap_or(&self.target);
             self.check_literal(target)?;
-            let headers = vec![(
-                name.clone(),
-                header::value(&exchange.header, &exchange.prefix, &token.value)?,
-            )];
-            let mut received = self
-                .once(request, headers, Extent::Whole, target, context)
-                .await?;
+            let headers =
+                vec![(name.clone(), header::value(&exchange.header, &exchange.prefix, &token.value)?)];
+            let mut received = self.once(request, headers, Extent::Whole, target, context).await?;
             if received.status != 401 {
                 received.token_generation = Some(token.generation);
                 return Ok(received);
             }
-            let body = received
-                .beginning(lock::SCAN_BYTES, context)
-                .await
-                .unwrap_or_default();
+            let body = received.beginning(lock::SCAN_BYTES, context).await.unwrap_or_default();
             if spent.is_some() {
                 return Err(self.unauthorized(
                     format!("{} refused a token it gave", self.label),
@@ -113,17 +100,11 @@ impl Inner {
             body.insert(name.clone(), value.into());
         }
         policy::check_path(&exchange.path).map_err(|fault| {
-            Failure::new(
-                Kind::InvalidInput,
-                format!("connection `{}`: auth.token.path: {fault}", self.name),
-            )
+            Failure::new(Kind::InvalidInput, format!("connection `{}`: auth.token.path: {fault}", self.name))
         })?;
         let fingerprint = self.shared.guard.fingerprint(&secrets);
-        let admitted = self
-            .shared
-            .guard
-            .admit(&self.account, fingerprint, &self.wording(&mend), context)
-            .await;
+        let admitted =
+            self.shared.guard.admit(&self.account, fingerprint, &self.wording(&mend), context).await;
         let mut admission = admitted.inspect_err(|_refused| self.shared.forget_credentials())?;
         admission.announce().await?;
         let body = serde_json::Value::Object(body).to_string();
@@ -140,37 +121,25 @@ impl Inner {
             min_rate: self.entry.min_bytes_per_second,
         };
         let answer = async {
-            let mut received = self
-                .once(&request, Vec::new(), Extent::Whole, &self.target, context)
-                .await?;
-            let body = received
-                .whole(self.entry.max_response_bytes.min(1 << 20), context)
-                .await?;
+            let mut received = self.once(&request, Vec::new(), Extent::Whole, &self.target, context).await?;
+            let body = received.whole(self.entry.max_response_bytes.min(1 << 20), context).await?;
             Ok((received, body))
         };
         // A lost answer to this request changes nothing that a workflow asked for.
-        let (received, body) = match answer
-            .await
-            .map_err(|failure: Failure| failure.with_effect(Effect::None))
-        {
-            Ok(answer) => answer,
-            Err(failure) => {
-                admission.undecided().await?;
-                return Err(failure);
-            }
-        };
+        let (received, body) =
+            match answer.await.map_err(|failure: Failure| failure.with_effect(Effect::None)) {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    admission.undecided().await?;
+                    return Err(failure);
+                }
+            };
         let status = received.status;
         if !matches!(status, 200..=299 | 400 | 401 | 403) {
             admission.undecided().await?;
-            let kind = if matches!(status, 429 | 500..) {
-                Kind::Busy
-            } else {
-                Kind::Protocol
-            };
-            return Err(
-                Failure::new(kind, format!("{} gave no token: status {status}", self.label))
-                    .with_details(serde_json::json!({ "status": status, "answer": self.words(&body) })),
-            );
+            let kind = if matches!(status, 429 | 500..) { Kind::Busy } else { Kind::Protocol };
+            return Err(Failure::new(kind, format!("{} gave no token: status {status}", self.label))
+                .with_details(serde_json::json!({ "status": status, "answer": self.words(&body) })));
         }
         let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let read = match exchange.read(&answer, &self.target.base, (self.shared.clock)()) {

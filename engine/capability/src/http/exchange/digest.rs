@@ -71,19 +71,14 @@ impl Inner {
             let header = self.answer(&mut session, request, &login)?;
             let described = session.describe();
             let headers = vec![(AUTHORIZATION, header)];
-            let mut received = self
-                .once(request, headers, Extent::Whole, &self.target, context)
-                .await?;
+            let mut received = self.once(request, headers, Extent::Whole, &self.target, context).await?;
             if received.status != 401 {
                 sessions.insert(login.user.to_owned(), session);
                 described.clone_into(&mut received.scheme);
                 return self.judged(received, admission, &login, context).await;
             }
             // Not a failed login: the nonce was used before.
-            let body = received
-                .beginning(lock::SCAN_BYTES, context)
-                .await
-                .unwrap_or_default();
+            let body = received.beginning(lock::SCAN_BYTES, context).await.unwrap_or_default();
             if let Some(time) = lock::read(&body).locked {
                 return Err(self.locked(admission, time, &login).await);
             }
@@ -110,9 +105,7 @@ impl Inner {
             },
         };
         let session = Session::new(challenge)?;
-        let (received, session) = self
-            .answered(request, &login, admission, session, context)
-            .await?;
+        let (received, session) = self.answered(request, &login, admission, session, context).await?;
         if !self.peer.refuses_reuse() {
             sessions.insert(login.user.to_owned(), session);
         }
@@ -126,16 +119,12 @@ impl Inner {
         login: &Login<'_>,
         context: &CallContext,
     ) -> Result<Probed, Unprobed> {
-        let mut received = self
-            .once(request, Vec::new(), Extent::Probe, &self.target, context)
-            .await?;
+        let mut received = self.once(request, Vec::new(), Extent::Probe, &self.target, context).await?;
         let has_body = !request.payload.is_empty();
         if received.status != 401 && has_body && !matches!(received.status, 300..=399 | 429 | 500..) {
             // Whatever the peer says to the empty request, the real one has not been made.
             let _unread = received.beginning(lock::SCAN_BYTES, context).await;
-            received = self
-                .once(request, Vec::new(), Extent::Whole, &self.target, context)
-                .await?;
+            received = self.once(request, Vec::new(), Extent::Whole, &self.target, context).await?;
         }
         if received.status != 401 {
             if received.status == 403
@@ -158,10 +147,7 @@ impl Inner {
             } else if challenge::offers(&offered, "basic") {
                 format!("{peer}: the device offers only Basic; set auth: basic if you accept that")
             } else {
-                format!(
-                    "{peer} refused the request without offering a way to log in as `{}`",
-                    login.user
-                )
+                format!("{peer} refused the request without offering a way to log in as `{}`", login.user)
             };
             return Err(self.unauthorized(text, &received, &body).into());
         };
@@ -216,10 +202,7 @@ impl Inner {
         loop {
             let header = self.answer(&mut session, request, login)?;
             let headers = vec![(AUTHORIZATION, header)];
-            let mut received = match self
-                .once(request, headers, Extent::Whole, &self.target, context)
-                .await
-            {
+            let mut received = match self.once(request, headers, Extent::Whole, &self.target, context).await {
                 Ok(received) => received,
                 Err(failure) => {
                     admission.undecided().await?;
@@ -246,10 +229,5 @@ impl Inner {
 }
 
 fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
-    challenge::parse(
-        headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .map(HeaderValue::as_bytes),
-    )
+    challenge::parse(headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes))
 }

@@ -39,16 +39,10 @@ impl Inner {
         let login = self.login(user, password, Freshness::Kept).await?;
         let (login, mut admission) = self.admit(login, password, context).await?;
         let header = basic::authorization(login.user, &login.password)?;
-        self.shared
-            .secrets
-            .redactor()
-            .add_basic(login.user, &login.password);
+        self.shared.secrets.redactor().add_basic(login.user, &login.password);
         admission.announce().await?;
         let headers = vec![(reqwest::header::AUTHORIZATION, header)];
-        match self
-            .once(request, headers, Extent::Whole, &self.target, context)
-            .await
-        {
+        match self.once(request, headers, Extent::Whole, &self.target, context).await {
             Ok(received) => self.judged(received, admission, &login, context).await,
             Err(failure) => {
                 admission.undecided().await?;
@@ -69,12 +63,7 @@ impl Inner {
         let mend = password.how_to_mend();
         let password = self.reveal(password).await?;
         let fingerprint = self.shared.guard.fingerprint([&password]);
-        Ok(Login {
-            user,
-            password,
-            fingerprint,
-            mend,
-        })
+        Ok(Login { user, password, fingerprint, mend })
     }
 
     /// Passes the guard; if it says no, the secret may have been changed a moment ago.
@@ -87,12 +76,7 @@ impl Inner {
         let refused = match self
             .shared
             .guard
-            .admit(
-                &self.account,
-                login.fingerprint,
-                &self.wording(&login.mend),
-                context,
-            )
+            .admit(&self.account, login.fingerprint, &self.wording(&login.mend), context)
             .await
         {
             Ok(admission) => return Ok((login, admission)),
@@ -106,12 +90,7 @@ impl Inner {
         let admission = self
             .shared
             .guard
-            .admit(
-                &self.account,
-                anew.fingerprint,
-                &self.wording(&anew.mend),
-                context,
-            )
+            .admit(&self.account, anew.fingerprint, &self.wording(&anew.mend), context)
             .await?;
         Ok((anew, admission))
     }
@@ -126,10 +105,7 @@ impl Inner {
     ) -> Result<Received, Failure> {
         match received.status {
             401 => {
-                let body = received
-                    .beginning(lock::SCAN_BYTES, context)
-                    .await
-                    .unwrap_or_default();
+                let body = received.beginning(lock::SCAN_BYTES, context).await.unwrap_or_default();
                 let note = lock::read(&body);
                 if let Some(time) = note.locked {
                     return Err(self.locked(admission, time, login).await);
@@ -193,9 +169,6 @@ impl Inner {
     }
 
     pub(super) fn wording<'a>(&'a self, mend: &'a str) -> Wording<'a> {
-        Wording {
-            peer: &self.label,
-            mend,
-        }
+        Wording { peer: &self.label, mend }
     }
 }

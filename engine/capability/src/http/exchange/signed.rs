@@ -33,12 +33,7 @@ impl Inner {
             value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let accept = text(request.headers.get(ACCEPT));
-        let content_type = text(
-            request
-                .content_type
-                .as_ref()
-                .or(request.headers.get(CONTENT_TYPE)),
-        );
+        let content_type = text(request.content_type.as_ref().or(request.headers.get(CONTENT_TYPE)));
         let names = aksk::signed_names(&headers);
         let signature = aksk::sign(
             secret.expose(),
@@ -55,10 +50,9 @@ impl Inner {
             }),
         );
         let mut written: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(6);
-        let all = headers.into_iter().chain([
-            ("x-ca-signature-headers", names.as_str()),
-            ("x-ca-signature", signature.as_str()),
-        ]);
+        let all = headers
+            .into_iter()
+            .chain([("x-ca-signature-headers", names.as_str()), ("x-ca-signature", signature.as_str())]);
         for (name, value) in all.chain(md5.as_deref().map(|md5| ("content-md5", md5))) {
             written.push((HeaderName::from_static(name), header::sensitive(value, name)?));
         }

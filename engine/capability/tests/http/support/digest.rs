@@ -1,10 +1,6 @@
 //! A peer's side of digest auth, from RFC 7616 alone.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -74,10 +70,7 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            state: Mutex::default(),
-        }
+        Self { rules, state: Mutex::default() }
     }
 
     /// Logins with a wrong user, password or signature.
@@ -113,11 +106,7 @@ impl Device {
         if rules.userhash {
             text.push_str(", userhash=true");
         }
-        text.push_str(if stale {
-            ", stale=\"TRUE\""
-        } else {
-            ", stale=\"FALSE\""
-        });
+        text.push_str(if stale { ", stale=\"TRUE\"" } else { ", stale=\"FALSE\"" });
         text
     }
 
@@ -134,11 +123,7 @@ impl Device {
         let fields = fields(header.strip_prefix("Digest ").expect("never another scheme"));
         let get = |name: &str| fields.get(name).map(String::as_str);
         let nonce = get("nonce").unwrap_or_default().to_owned();
-        assert_eq!(
-            get("uri"),
-            Some(seen.target.as_str()),
-            "the uri is the request target with its query"
-        );
+        assert_eq!(get("uri"), Some(seen.target.as_str()), "the uri is the request target with its query");
         assert_eq!(get("realm"), Some(self.rules.realm));
         assert_eq!(get("algorithm"), self.rules.algorithm, "echoed only if offered");
         assert_eq!(get("opaque"), self.rules.opaque);
@@ -173,9 +158,7 @@ impl Device {
     fn is_right<'a>(&self, seen: &Seen, get: &impl Fn(&str) -> Option<&'a str>) -> bool {
         let rules = &self.rules;
         let name = rules.algorithm.unwrap_or("MD5").to_ascii_uppercase();
-        let (base, session) = name
-            .strip_suffix("-SESS")
-            .map_or((name.as_str(), false), |base| (base, true));
+        let (base, session) = name.strip_suffix("-SESS").map_or((name.as_str(), false), |base| (base, true));
         let hash = |text: &[u8]| match base {
             "MD5" => hex::encode(Md5::digest(text)),
             "SHA-256" => hex::encode(Sha256::digest(text)),
@@ -207,11 +190,7 @@ impl Device {
                 hash(format!("{a1}:{nonce}:{a2}").as_bytes())
             }
             Some(qop) => {
-                assert!(
-                    rules
-                        .qop
-                        .is_some_and(|offered| offered.split(',').any(|one| one.trim() == qop))
-                );
+                assert!(rules.qop.is_some_and(|offered| offered.split(',').any(|one| one.trim() == qop)));
                 let nc = get("nc").unwrap_or_default();
                 hash(format!("{a1}:{nonce}:{nc}:{cnonce}:{qop}:{a2}").as_bytes())
             }

@@ -36,10 +36,7 @@ pub(crate) fn no_params() -> Map<String, Value> {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            project: Project::default(),
-        }
+        Self { folder: tempfile::tempdir().unwrap(), project: Project::default() }
     }
 
     pub(crate) fn connect(mut self, name: &str, entry: project::Connection) -> Self {
@@ -48,12 +45,7 @@ impl Bench {
     }
 
     pub(crate) fn folder(mut self, name: &str) -> Self {
-        self.project.folders.insert(
-            name.to_owned(),
-            project::Folder {
-                path: format!("./{name}"),
-            },
-        );
+        self.project.folders.insert(name.to_owned(), project::Folder { path: format!("./{name}") });
         self
     }
 
@@ -61,30 +53,18 @@ impl Bench {
         let root = self.folder.path();
         let database = Database::open(&root.join("data/bascule.db")).await.unwrap();
         let path = root.join("key");
-        let key = if path.exists() {
-            MasterKey::load(&path).unwrap()
-        } else {
-            MasterKey::create(&path).unwrap()
-        };
-        let secrets = Secrets::open(
-            database.clone(),
-            key,
-            root.to_owned(),
-            Arc::new(|_name: &str| None),
-        )
-        .await
-        .unwrap();
+        let key =
+            if path.exists() { MasterKey::load(&path).unwrap() } else { MasterKey::create(&path).unwrap() };
+        let secrets = Secrets::open(database.clone(), key, root.to_owned(), Arc::new(|_name: &str| None))
+            .await
+            .unwrap();
         let parts = Parts {
             project: self.project.clone(),
             root: root.to_owned(),
             database: database.clone(),
             secrets: secrets.clone(),
         };
-        Open {
-            capabilities: Capabilities::open(parts).await.unwrap(),
-            database,
-            secrets,
-        }
+        Open { capabilities: Capabilities::open(parts).await.unwrap(), database, secrets }
     }
 }
 
@@ -115,11 +95,7 @@ pub(crate) fn entry(url: &str, auth: Auth) -> project::Connection {
         key: None,
         auth,
         tls: Tls::default(),
-        allow: Allow {
-            addresses: Vec::new(),
-            methods: Vec::new(),
-            paths: Vec::new(),
-        },
+        allow: Allow { addresses: Vec::new(), methods: Vec::new(), paths: Vec::new() },
         timeouts: Timeouts::default(),
         parallel,
         rate: None,
@@ -133,11 +109,7 @@ pub(crate) fn entry(url: &str, auth: Auth) -> project::Connection {
 }
 
 pub(crate) fn digest_auth() -> Auth {
-    Auth::Digest {
-        user: template("admin"),
-        password: stored("password"),
-        reuse_nonces: false,
-    }
+    Auth::Digest { user: template("admin"), password: stored("password"), reuse_nonces: false }
 }
 
 pub(crate) fn context() -> CallContext {
@@ -162,10 +134,7 @@ pub(crate) fn get(path: &str) -> Request {
 pub(crate) fn put(path: &str, data: &'static [u8]) -> Request {
     Request {
         method: Method::Put,
-        body: Body::Content {
-            content_type: "application/json".to_owned(),
-            data: data.into(),
-        },
+        body: Body::Content { content_type: "application/json".to_owned(), data: data.into() },
         ..get(path)
     }
 }

@@ -40,11 +40,7 @@ pub(crate) enum Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self::Full {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Self::Full { status, headers: Vec::new(), body: body.into() }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -116,10 +112,7 @@ impl Peer {
 
     /// The requests that carried credentials.
     pub(crate) fn logins(&self) -> usize {
-        self.seen()
-            .iter()
-            .filter(|seen| seen.header("authorization").is_some())
-            .count()
+        self.seen().iter().filter(|seen| seen.header("authorization").is_some()).count()
     }
 }
 
@@ -132,11 +125,7 @@ async fn serve(
     while let Some(seen) = read_request(&mut socket, &mut buffer).await {
         log.lock().unwrap().push(seen.clone());
         match handler(&seen) {
-            Reply::Full {
-                status,
-                headers,
-                body,
-            } => {
+            Reply::Full { status, headers, body } => {
                 let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", body.len());
                 for (name, value) in headers {
                     head.push_str(&format!("{name}: {value}\r\n"));
@@ -184,21 +173,13 @@ async fn read_request(
                     .headers
                     .iter()
                     .map(|header| {
-                        (
-                            header.name.to_owned(),
-                            String::from_utf8_lossy(header.value).into_owned(),
-                        )
+                        (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())
                     })
                     .collect(),
                 body: Vec::new(),
             };
-            assert!(
-                seen.header("transfer-encoding").is_none(),
-                "bodies are never chunked"
-            );
-            let bytes: usize = seen
-                .header("content-length")
-                .map_or(0, |text| text.parse().unwrap());
+            assert!(seen.header("transfer-encoding").is_none(), "bodies are never chunked");
+            let bytes: usize = seen.header("content-length").map_or(0, |text| text.parse().unwrap());
             buffer.drain(..length);
             while buffer.len() < bytes {
                 if socket.read_buf(buffer).await.ok()? == 0 {

@@ -45,7 +45,8 @@ impl<'a> Call<'_, 'a> {
 
     fn give_items(&mut self, items: Vec<Cow<'a, Value>>) -> Given<'a> {
         self.meter.build(16, self.range)?;
-        let items = items.into_iter().map(|item| self.meter.own(item, self.range)).collect::<Result<_, _>>()?;
+        let items =
+            items.into_iter().map(|item| self.meter.own(item, self.range)).collect::<Result<_, _>>()?;
         give(Value::Array(items))
     }
 
@@ -85,7 +86,9 @@ impl<'a> Call<'_, 'a> {
 
     fn pairs(&mut self, pairs: Vec<(String, Value)>) -> Given<'a> {
         self.meter.build(32 * pairs.len() as u64, self.range)?;
-        give(Value::Array(pairs.into_iter().map(|(key, value)| Value::Array(vec![Value::String(key), value])).collect()))
+        give(Value::Array(
+            pairs.into_iter().map(|(key, value)| Value::Array(vec![Value::String(key), value])).collect(),
+        ))
     }
 
     fn owned_pairs(&mut self) -> Result<Vec<(String, Value)>, Refused> {
@@ -249,7 +252,8 @@ pub(super) fn group_by<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     keyed.sort_by(|(left, _), (right, _)| operators::order(left, right));
     let mut groups: Vec<(Value, Value, Vec<Value>)> = Vec::new();
     for (key, item) in keyed {
-        let shown = attribute(Cow::Borrowed(&*item), &path).ok().map(Cow::into_owned).or_else(|| instead.clone());
+        let shown =
+            attribute(Cow::Borrowed(&*item), &path).ok().map(Cow::into_owned).or_else(|| instead.clone());
         let item = call.meter.own(item, call.range)?;
         match groups.last_mut() {
             Some((last, _, list)) if operators::order(last, &key) == Ordering::Equal => list.push(item),

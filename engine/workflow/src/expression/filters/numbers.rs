@@ -11,7 +11,8 @@ type Given<'a> = Result<Outcome<'a>, ExpressionError>;
 
 pub(super) fn abs<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     if let Some(number) = as_whole(&call.subject) {
-        return operators::whole(number.abs()).map_or_else(|| Err(call.error("the number is too large")), give);
+        return operators::whole(number.abs())
+            .map_or_else(|| Err(call.error("the number is too large")), give);
     }
     match call.subject.as_f64() {
         Some(number) => operators::float(number.abs()).map_err(|message| call.error(message)).and_then(give),
@@ -31,7 +32,9 @@ pub(super) fn round<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     if as_whole(&call.subject).is_some() {
         return give(call.subject.clone().into_owned());
     }
-    let Some(number) = call.subject.as_f64() else { return Err(call.misfit("a number")) };
+    let Some(number) = call.subject.as_f64() else {
+        return Err(call.misfit("a number"));
+    };
     let rounded = if method == "common" {
         // Formatting rounds the decimal form; scaling by a power of ten would first change the number.
         format!("{number:.places$}").parse().unwrap_or(number)
@@ -56,12 +59,17 @@ pub(super) fn int<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
         },
     };
     match whole_number(&call.subject, base) {
-        Ok(number) => operators::whole(number).map_or_else(|| Err(call.error("the number is too large")), give),
+        Ok(number) => {
+            operators::whole(number).map_or_else(|| Err(call.error("the number is too large")), give)
+        }
         Err(message) => instead(call, message),
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "cutting off the fraction is the purpose; the range is checked")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "cutting off the fraction is the purpose; the range is checked"
+)]
 fn whole_number(value: &Value, base: u32) -> Result<i128, String> {
     if let Some(number) = as_whole(value) {
         return Ok(number);

@@ -39,7 +39,8 @@ pub(super) fn title<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
 pub(super) fn capitalize<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     let text = call.text()?;
     let mut letters = text.chars();
-    let mut capitalized: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
+    let mut capitalized: String =
+        letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
     capitalized.push_str(&letters.as_str().to_lowercase());
     call.give_text(capitalized)
 }
@@ -72,7 +73,11 @@ pub(super) fn split<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     let owned = |part: &str| Value::String(part.to_owned());
     // Paid for before it is built: a part for each character is the most there can be.
     let parts = match separator {
-        Some("") => return Err(call.error("the separator cannot be empty").with_help("for single characters: `| list`")),
+        Some("") => {
+            return Err(call
+                .error("the separator cannot be empty")
+                .with_help("for single characters: `| list`"));
+        }
         Some(separator) => text.matches(separator).count() + 1,
         None => text.split_whitespace().count(),
     };
@@ -108,7 +113,9 @@ pub(super) fn lines<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
 pub(super) fn join<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     let path = call.attribute_argument(1)?.unwrap_or_default();
     let between = call.text_argument(0)?.unwrap_or_default().to_owned();
-    let Value::Array(items) = &*call.subject else { return Err(call.misfit("a list")) };
+    let Value::Array(items) = &*call.subject else {
+        return Err(call.misfit("a list"));
+    };
     call.meter.work(items.len() as u64, call.range)?;
     let mut joined = String::new();
     for (at, item) in items.iter().enumerate() {
@@ -128,7 +135,8 @@ pub(super) fn join<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
 
 pub(super) fn string<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     let text = text_form(&call.subject).map_err(|_| {
-        call.error(format!("{} is not turned into text", kind_name(&call.subject))).with_help(text_help(&call.subject))
+        call.error(format!("{} is not turned into text", kind_name(&call.subject)))
+            .with_help(text_help(&call.subject))
     })?;
     let text = text.into_owned();
     call.give_text(text)
@@ -139,7 +147,8 @@ pub(super) fn to_json<'a>(call: &mut Call<'_, 'a>) -> Given<'a> {
     // A control character takes six bytes.
     call.meter.work(size.nodes, call.range)?;
     call.meter.build(size.bytes, call.range)?;
-    let text = serde_json::to_string(&*call.subject).map_err(|_| call.error("this value has no JSON form"))?;
+    let text =
+        serde_json::to_string(&*call.subject).map_err(|_| call.error("this value has no JSON form"))?;
     call.give_text(text)
 }
 

@@ -21,7 +21,7 @@ pub(super) mod codes {
             wrong: "inputs:\n  mode: string\noutput:\n  mode: ${{ input.mode }}\n",
             right: "inputs:\n  mode: string\noutput:\n  mode: ${{ inputs.mode }}\n";
         UNKNOWN_STEP = "WF063", "no step has this id",
-            "`steps.ID` names a step by its `id:`. A step without `id:` cannot be named",
+            "`steps.ID` names a step by its `id:`. A step without `id:` cannot be named.",
             wrong: "steps:\n  - { id: info, uses: isapi/device.info, with: { terminal: entrance } }\noutput:\n  model: ${{ steps.inof.output.model }}\n",
             right: "steps:\n  - { id: info, uses: isapi/device.info, with: { terminal: entrance } }\noutput:\n  model: ${{ steps.info.output.model }}\n";
         LATER_STEP = "WF064", "a step that has not run yet",

@@ -17,10 +17,7 @@ fn used(folder: &Path, found: &mut BTreeSet<String>) {
             let text = std::fs::read_to_string(&path).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap();
             for part in text.split("codes::").skip(1) {
-                let name: String = part
-                    .chars()
-                    .take_while(|c| c.is_ascii_uppercase() || *c == '_')
-                    .collect();
+                let name: String = part.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
                 if name.len() > 1 {
                     found.insert(name);
                 }
@@ -60,12 +57,8 @@ fn every_code_of_the_catalog_is_used_and_every_code_used_stands_in_it() {
 #[test]
 fn every_registered_code_is_listed_once() {
     let listed: Vec<&str> = all().into_iter().map(Code::name).collect();
-    let numbers: Vec<String> = registered()
-        .into_iter()
-        .map(|(_, code)| code)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let numbers: Vec<String> =
+        registered().into_iter().map(|(_, code)| code).collect::<BTreeSet<_>>().into_iter().collect();
     assert_eq!(listed, numbers);
 }
 
@@ -75,10 +68,7 @@ fn every_entry_has_a_title_an_explanation_and_two_examples_that_differ() {
         let entry = code.entry();
         assert!(!entry.title.is_empty() && !entry.title.ends_with('.'), "{code}");
         assert!(entry.explanation.ends_with('.'), "{code}");
-        assert!(
-            !entry.wrong.is_empty() && !entry.right.is_empty() && entry.wrong != entry.right,
-            "{code}"
-        );
+        assert!(!entry.wrong.is_empty() && !entry.right.is_empty() && entry.wrong != entry.right, "{code}");
     }
 }
 

@@ -1,0 +1,158 @@
+//! Entries and headers as rows.
+
+use bascule_database::DatabaseError;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use crate::journal::{Entry, JournalError, MAX_ENTRY_BYTES, RunHeader, RunId, Timed};
+use crate::status::Status;
+
+/// The columns of [`header`].
+pub(super) const HEADER: &str =
+    "id, workflow, digest, status, attempt, concurrency_key, started_at, ended_at, problem";
+
+/// An entry as the table holds it.
+pub(super) struct EntryRow {
+    at: i64,
+    kind: &'static str,
+    place: Option<String>,
+    body: Option<String>,
+    /// sha256 and text of a body that is kept apart.
+    apart: Option<(String, String)>,
+    once: Option<(String, String)>,
+    pub(super) effect: RunEffect,
+}
+
+/// What an entry changes in the run's own row.
+pub(super) enum RunEffect {
+    None,
+    GetsOn,
+    Ends { status: Status, problem: Option<String> },
+}
+
+impl EntryRow {
+    pub(super) fn of(timed: &Timed) -> Result<Self, JournalError> {
+        let text =
+            serde_json::to_string(&timed.entry).map_err(|error| JournalError::Store(Box::new(error)))?;
+        let (body, apart) = if text.len() > MAX_ENTRY_BYTES {
+            (None, Some((hex::encode(Sha256::digest(&text)), text)))
+        } else {
+            (Some(text), None)
+        };
+        let mut once = None;
+        let effect = match &timed.entry {
+            Entry::AttemptEnded { .. } => RunEffect::GetsOn,
+            Entry::RunEnded { status, failure, .. } => RunEffect::Ends {
+                status: *status,
+                problem: failure.as_ref().map(|failure| failure.message.clone()),
+            },
+            Entry::PlaceEnded { place, once: Some(key), .. } => {
+                once = Some((place.id().to_owned(), key.clone()));
+                RunEffect::None
+            }
+            _ => RunEffect::None,
+        };
+        let place = timed.entry.place().map(ToString::to_string);
+        Ok(Self { at: timed.at.as_microsecond(), kind: timed.entry.kind(), place, body, apart, once, effect })
+    }
+
+    pub(super) async fn insert(
+        &self,
+        tx: &mut SqliteConnection,
+        run: &str,
+        number: i64,
+    ) -> Result<(), DatabaseError> {
+        if let Some((sha256, text)) = &self.apart {
+            sqlx::query(
+                "INSERT INTO journal_value (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING",
+            )
+            .bind(sha256)
+            .bind(text)
+            .execute(&mut *tx)
+            .await?;
+        }
+        sqlx::query(
+            "INSERT INTO journal_entry (run_id, number, at, kind, place, body, value)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(run)
+        .bind(number)
+        .bind(self.at)
+        .bind(self.kind)
+        .bind(&self.place)
+        .bind(&self.body)
+        .bind(self.apart.as_ref().map(|(sha256, _)| sha256))
+        .execute(&mut *tx)
+        .await?;
+        if let Some((step, key)) = &self.once {
+            sqlx::query(
+                "INSERT INTO once_key (workflow, step, key, run_id, at)
+                 SELECT workflow, $2, $3, id, $4 FROM run WHERE id = $1
+                 ON CONFLICT (workflow, step, key) DO NOTHING",
+            )
+            .bind(run)
+            .bind(step)
+            .bind(key)
+            .bind(self.at)
+            .execute(&mut *tx)
+            .await?;
+        }
+        match &self.effect {
+            RunEffect::Ends { status, problem } => {
+                sqlx::query(
+                    "UPDATE run SET status = $2, ended_at = $3, problem = $4, owner = NULL, lease_until = NULL
+                     WHERE id = $1",
+                )
+                .bind(run)
+                .bind(status.name())
+                .bind(self.at)
+                .bind(problem)
+                .execute(tx)
+                .await?;
+            }
+            RunEffect::GetsOn | RunEffect::None => {}
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn header(row: &SqliteRow) -> Result<RunHeader, JournalError> {
+    let id = run_id(row, "id")?;
+    let status: &str = row.try_get("status").map_err(read_failed)?;
+    let attempt: i64 = row.try_get("attempt").map_err(read_failed)?;
+    let ended: Option<i64> = row.try_get("ended_at").map_err(read_failed)?;
+    Ok(RunHeader {
+        id,
+        workflow: row.try_get("workflow").map_err(read_failed)?,
+        digest: row.try_get("digest").map_err(read_failed)?,
+        status: Status::from_name(status).ok_or_else(|| JournalError::Unreadable {
+            run: id,
+            reason: format!("unknown status `{status}`"),
+        })?,
+        attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+        concurrency_key: row.try_get("concurrency_key").map_err(read_failed)?,
+        started_at: instant(row, "started_at")?,
+        ended_at: ended.map(|_| instant(row, "ended_at")).transpose()?,
+        problem: row.try_get("problem").map_err(read_failed)?,
+    })
+}
+
+pub(super) fn run_id(row: &SqliteRow, column: &str) -> Result<RunId, JournalError> {
+    let text: &str = row.try_get(column).map_err(read_failed)?;
+    text.parse().map_err(|error| JournalError::Store(Box::new(error)))
+}
+
+pub(super) fn instant(row: &SqliteRow, column: &str) -> Result<Timestamp, JournalError> {
+    let microseconds: i64 = row.try_get(column).map_err(read_failed)?;
+    Timestamp::from_microsecond(microseconds).map_err(|error| JournalError::Store(Box::new(error)))
+}
+
+pub(super) fn read_failed(error: sqlx::Error) -> JournalError {
+    JournalError::Store(Box::new(error))
+}
+
+pub(super) fn store(error: DatabaseError) -> JournalError {
+    JournalError::Store(Box::new(error))
+}

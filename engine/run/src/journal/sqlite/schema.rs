@@ -1,0 +1,69 @@
+//! The journal's tables.
+
+/// Instants are microseconds since 1970 (BIGINT), JSON is TEXT.
+pub(super) const STEPS: &[&str] = &["
+    CREATE TABLE workflow_text (
+        digest TEXT PRIMARY KEY,
+        text   TEXT NOT NULL
+    );
+    CREATE TABLE run (
+        id              TEXT PRIMARY KEY,
+        workflow        TEXT NOT NULL,
+        digest          TEXT NOT NULL REFERENCES workflow_text (digest),
+        status          TEXT NOT NULL,
+        attempt         BIGINT NOT NULL,
+        concurrency_key TEXT,
+        started_at      BIGINT NOT NULL,
+        ended_at        BIGINT,
+        problem         TEXT,
+        owner           TEXT,
+        lease_until     BIGINT,
+        epoch           BIGINT NOT NULL,
+        crashes         BIGINT NOT NULL,
+        next_entry      BIGINT NOT NULL,
+        next_line       BIGINT NOT NULL
+    );
+    CREATE INDEX run_by_workflow ON run (workflow, id);
+    CREATE INDEX run_open ON run (id) WHERE status IN ('queued', 'running');
+    CREATE UNIQUE INDEX run_one_per_key ON run (concurrency_key)
+        WHERE status = 'running' AND concurrency_key IS NOT NULL;
+    CREATE TABLE journal_value (
+        sha256 TEXT PRIMARY KEY,
+        body   TEXT NOT NULL
+    );
+    CREATE TABLE journal_entry (
+        run_id TEXT NOT NULL REFERENCES run (id),
+        number BIGINT NOT NULL,
+        at     BIGINT NOT NULL,
+        kind   TEXT NOT NULL,
+        place  TEXT,
+        body   TEXT,
+        value  TEXT REFERENCES journal_value (sha256),
+        PRIMARY KEY (run_id, number)
+    );
+    CREATE TABLE run_line (
+        run_id  TEXT NOT NULL REFERENCES run (id),
+        number  BIGINT NOT NULL,
+        at      BIGINT NOT NULL,
+        place   TEXT NOT NULL,
+        level   TEXT NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (run_id, number)
+    );
+    CREATE TABLE run_event (
+        run_id TEXT NOT NULL REFERENCES run (id),
+        name   TEXT NOT NULL,
+        number BIGINT NOT NULL,
+        at     BIGINT NOT NULL,
+        body   TEXT NOT NULL,
+        PRIMARY KEY (run_id, name, number)
+    );
+    CREATE TABLE once_key (
+        workflow TEXT NOT NULL,
+        step     TEXT NOT NULL,
+        key      TEXT NOT NULL,
+        run_id   TEXT NOT NULL REFERENCES run (id),
+        at       BIGINT NOT NULL,
+        PRIMARY KEY (workflow, step, key)
+    );
+"];

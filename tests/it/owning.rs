@@ -36,3 +36,13 @@ async fn a_lost_key_file_is_not_replaced_in_silence() {
     let said = stage.bascule(&["run", "update-face-photo", "--quiet", "-i", &complete(&fleet)]).await;
     assert_eq!(said.code, 0, "{}", said.err);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_file_inside_the_data_folder_is_refused() {
+    let fleet = fleet(Scenario::Calm, 1).await;
+    let stage = Stage::set("key-inside", &fleet).await;
+    let inside = stage.folder.join(".bascule/master.key");
+    let said = stage.bascule(&["secret", "list", "--key-file", inside.to_str().unwrap()]).await;
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    assert!(said.err.contains("inside the data folder"), "{}", said.err);
+}

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 
+use bascule_capability::secret::MasterKey;
 use bascule_sim::{Fleet, FleetOptions, PASSWORD, SERVICE_KEY, Scenario, USER};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
@@ -35,6 +37,23 @@ impl Said {
     }
 }
 
+/// Every stage has a copy of one key, so that they can share the compiled plugins: compiling takes longer than most tests.
+fn shared_key() -> PathBuf {
+    static KEY: OnceLock<PathBuf> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let key = cache().join("master.key");
+        if !key.exists() {
+            MasterKey::create(&key).unwrap();
+        }
+        key
+    })
+    .clone()
+}
+
+fn cache() -> PathBuf {
+    root().join("target/it-cache")
+}
+
 /// A project on disk.
 pub(crate) struct Stage {
     pub(crate) folder: PathBuf,
@@ -49,7 +68,9 @@ impl Stage {
             std::fs::remove_dir_all(&folder).unwrap();
         }
         std::fs::create_dir_all(folder.join("project/workflows")).unwrap();
-        Self { key: folder.join("master.key"), folder: folder.join("project") }
+        let key = folder.join("master.key");
+        std::fs::copy(shared_key(), &key).unwrap();
+        Self { key, folder: folder.join("project") }
     }
 
     /// A project for the fleet with the shipped workflows (with short waits) and the right secrets.
@@ -88,10 +109,9 @@ impl Stage {
         command
             .arg("-C")
             .arg(&self.folder)
-            .arg("--key-file")
-            .arg(&self.key)
-            .arg("--plugins")
-            .arg(components)
+            .env("BASCULE_CACHE", cache().join("compiled"))
+            .env("BASCULE_KEY_FILE", &self.key)
+            .env("BASCULE_PLUGINS", components)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

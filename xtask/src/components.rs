@@ -35,10 +35,12 @@ pub enum Package<'a> {
     },
 }
 
-/// Builds the shipped plugins and returns the folder with `isapi.wasm` and `supabase.wasm`.
+/// Builds the shipped plugins and returns the folder with `isapi.wasm`, `supabase.wasm` and the others.
 pub fn plugins() -> Result<PathBuf> {
     build(&[
+        Package::Plugin { package: "hikcentral-plugin", component: "hikcentral" },
         Package::Plugin { package: "isapi-plugin", component: "isapi" },
+        Package::Plugin { package: "nvr-plugin", component: "nvr" },
         Package::Plugin { package: "supabase-plugin", component: "supabase" },
     ])
 }

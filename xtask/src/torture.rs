@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -49,11 +50,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut again = 0;
     let mut finished_at_kill = 0;
     for round in 1..=options.kills {
-        let after = Duration::from_secs_f64(random.fraction() * whole.as_secs_f64() * 1.05);
-        let judged = kill_once(&ground, &binaries, options, round, after, &mut random)
+        // One in twelve comes while the program starts; the others at a random instant of the run itself.
+        let instant = if random.fraction() < 1.0 / 12.0 {
+            Moment::Start(Duration::from_secs_f64(random.fraction() * whole.as_secs_f64()))
+        } else {
+            Moment::Run(Duration::from_secs_f64(random.fraction() * whole.as_secs_f64()))
+        };
+        let judged = kill_once(&ground, &binaries, options, round, instant, &mut random)
             .and_then(|seen| judge(&expected, &seen).map(|()| seen))
             .with_context(|| {
-                format!("kill {round} of {} after {after:?} (seed {})", options.kills, options.seed)
+                format!("kill {round} of {} at {instant:?} (seed {})", options.kills, options.seed)
             })?;
         *tally_of.entry(judged.when).or_default() += 1;
         again += u32::from(judged.killed_again);
@@ -68,6 +74,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
          writes that were finished when the kill came, none was sent again",
         options.kills
     ));
+    Ok(())
+}
+
+/// When a kill comes.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// So long after the program was started.
+    Start(Duration),
+    /// So long after the run was accepted.
+    Run(Duration),
+}
+
+/// Waits for the first event that the run tells of, then goes on reading so that it is never held up by a full pipe.
+fn until_started(running: &mut Running) -> Result<()> {
+    let stdout = running.child().stdout.take().context("standard output is not piped")?;
+    let mut lines = BufReader::new(stdout);
+    let mut first = String::new();
+    lines.read_line(&mut first)?;
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
     Ok(())
 }
 
@@ -106,9 +131,11 @@ fn baseline(
     options: &Options,
 ) -> Result<(BTreeMap<String, String>, Duration)> {
     let (simulator, stage, _) = fresh(ground, binaries, options)?;
+    let mut command = stage.bascule(&["run", WORKFLOW, "--json", "--input", &input(&simulator)?]);
+    let mut running = Running::start(command.stdout(Stdio::piped()))?;
+    until_started(&mut running)?;
     let started = Instant::now();
-    let mut command = stage.bascule(&["run", WORKFLOW, "--quiet", "--input", &input(&simulator)?]);
-    wait_at_most(Running::start(command.stdout(Stdio::null()))?.child(), LIMIT)?;
+    wait_at_most(running.child(), LIMIT)?;
     let whole = started.elapsed();
     let table = table(&show(&stage)?.context("the run left no trace")?)?;
     ensure!(table.len() == options.terminals as usize, "the table has {} rows", table.len());
@@ -122,14 +149,20 @@ fn kill_once(
     binaries: &Path,
     options: &Options,
     round: u32,
-    after: Duration,
+    instant: Moment,
     random: &mut Random,
 ) -> Result<Seen> {
     let (simulator, stage, ledger) = fresh(ground, binaries, options)?;
     let input = input(&simulator)?;
-    let arguments = ["run", WORKFLOW, "--quiet", "--input", &input];
-    let mut victim = Running::start(stage.bascule(&arguments).stdout(Stdio::null()).stderr(Stdio::null()))?;
-    std::thread::sleep(after);
+    let arguments = ["run", WORKFLOW, "--json", "--input", &input];
+    let mut victim = Running::start(stage.bascule(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()))?;
+    match instant {
+        Moment::Start(after) => std::thread::sleep(after),
+        Moment::Run(after) => {
+            until_started(&mut victim)?;
+            std::thread::sleep(after);
+        }
+    }
     let ended = victim.child().try_wait()?.is_some();
     victim.kill();
 

@@ -26,6 +26,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", env = "BASCULE_KEY_FILE", global = true)]
     pub(crate) key_file: Option<PathBuf>,
 
+    /// Where compiled plugins are kept; sealed with the key, so it may be shared [default: DATA/compiled].
+    #[arg(long, value_name = "FOLDER", env = "BASCULE_CACHE", global = true)]
+    pub(crate) cache: Option<PathBuf>,
+
     /// A folder with plugins (NAME.wasm) that bascule.yaml does not list [default: PROJECT/plugins].
     #[arg(long, value_name = "FOLDER", env = "BASCULE_PLUGINS", global = true)]
     pub(crate) plugins: Option<PathBuf>,
@@ -40,7 +44,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Make a new project folder with an example workflow that runs at once.
+    /// Make a new project folder: bascule.yaml, a first workflow, and what to type next.
     Init(Init),
     /// Check workflows and bascule.yaml against the plugins' types; report every problem with its place.
     Check(Check),

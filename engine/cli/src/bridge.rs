@@ -43,7 +43,8 @@ impl Invoke for Bridge {
         let context = Context {
             run: invocation.run.clone(),
             step: invocation.step.clone(),
-            attempt: invocation.attempt,
+            // Above 1, what the call is to do may have been done already.
+            attempt: invocation.attempt.saturating_add(invocation.lost),
             idempotency_key: invocation.idempotency_key.clone(),
             timeout: invocation.timeout,
             cancel: invocation.cancel.clone(),

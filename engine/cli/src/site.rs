@@ -29,6 +29,8 @@ pub(crate) struct Places {
     pub(crate) project: PathBuf,
     /// The data folder.
     pub(crate) data: PathBuf,
+    /// Where compiled plugins are kept.
+    pub(crate) cache: PathBuf,
     /// The master key's file.
     pub(crate) key_file: PathBuf,
     /// Folders in which `NAME.wasm` is looked up, in order.
@@ -54,7 +56,8 @@ impl Places {
             plugin_folders.push(folder.join("../lib/bascule/plugins"));
             plugin_folders.push(folder.join("../components"));
         }
-        Ok(Self { project, data, key_file, plugin_folders })
+        let cache = arguments.cache.clone().unwrap_or_else(|| data.join("compiled"));
+        Ok(Self { project, data, cache, key_file, plugin_folders })
     }
 
     /// The inventory; its problems are printed and end the command.
@@ -85,6 +88,19 @@ impl Places {
 
     /// The master key; made when there is none and no database that an earlier one has sealed.
     fn master_key(&self) -> Result<MasterKey> {
+        let folder = self.key_file.parent().and_then(|folder| folder.canonicalize().ok());
+        if let (Some(folder), Ok(data)) = (folder, self.data.canonicalize())
+            && folder.starts_with(&data)
+        {
+            return Err(coded_with_help(
+                Exit::Usage,
+                format!(
+                    "the key file `{}` is inside the data folder that it protects",
+                    self.key_file.display()
+                ),
+                "keep it elsewhere, or whoever copies the data folder has the secrets too",
+            ));
+        }
         if self.key_file.exists() {
             return Ok(MasterKey::load(&self.key_file)?);
         }
@@ -115,7 +131,7 @@ impl Places {
             ..HostOptions::default()
         };
         if let Some(key) = key {
-            options.cache_folder = Some(self.data.join("compiled"));
+            options.cache_folder = Some(self.cache.clone());
             options.cache_key = key.derive("bascule compiled code 1");
         }
         Ok(Host::new(options)?)

@@ -117,6 +117,9 @@ pub trait Context: Send + Sync {
     /// Makes an attempt, once: intent before, result after, and the recorded result ever after.
     async fn step(&self, call: StepCall) -> Result<StepEnd, Stop>;
 
+    /// A rest between items: by the clock, not recorded. A run that goes on after a crash does not make it up.
+    async fn rest(&self, pause: std::time::Duration);
+
     /// Waits for the instant at which the attempt is due. The instant is recorded first; one that was recorded
     /// before counts instead of `due`.
     async fn sleep_until(

@@ -21,8 +21,10 @@ pub struct Invocation {
     pub run: String,
     /// The step's id and item key, for logs: `photo[terminal-7]`.
     pub step: String,
-    /// 1 for the first attempt.
+    /// 1 for the first attempt; retries count on.
     pub attempt: u32,
+    /// How often a crash cut this very attempt off: it may have been sent so many times before.
+    pub lost: u32,
     /// 32 lower-case hexadecimal digits; the same on every retry and after a crash.
     pub idempotency_key: String,
     /// How long the call may take; it then ends with `timeout`.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::context::{Context, Intent, KeyGuard, OnLost, Slept, StepCall, StepEnd, Stop};
 use crate::invoke::{Invocation, Invoke, Listener, Report};
 use crate::journal::{
@@ -195,6 +195,7 @@ impl Context for LocalContext {
         let StepCall { place, id, plugin, function, with, timeout, on_lost, intent, cancel } = call;
         let remembered = self.recall(&place);
         let mut first = None;
+        let mut lost = 0;
         if let Some(attempt) = remembered.attempts.get(&id) {
             if let Some((ended_at, outcome)) = &attempt.ended {
                 return Ok(StepEnd::Ended {
@@ -209,6 +210,7 @@ impl Context for LocalContext {
                 return Ok(StepEnd::Lost { intents: attempt.intents });
             }
             first = Some(attempt.started_at);
+            lost = attempt.intents;
         }
         if self.parts.suspend.is_cancelled() {
             return Err(Stop::Suspended);
@@ -239,6 +241,7 @@ impl Context for LocalContext {
             run: self.parts.run.to_string(),
             step: place.to_string(),
             attempt: id.attempt,
+            lost,
             idempotency_key: key.clone(),
             timeout,
             cancel,
@@ -251,6 +254,11 @@ impl Context for LocalContext {
             Intent::Later => lock(&self.notes).entries.push(ended),
         }
         Ok(StepEnd::Ended { outcome, key, started_at, ended_at, replayed: false })
+    }
+
+    async fn rest(&self, pause: Duration) {
+        let clock = &self.parts.clock;
+        clock.sleep_until(later(clock.now(), pause)).await;
     }
 
     async fn sleep_until(
@@ -369,7 +377,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::clock::{TokioClock, later};
+    use crate::clock::TokioClock;
     use crate::journal::{MemoryJournal, NewRun, Role};
     use crate::observe::Silent;
 

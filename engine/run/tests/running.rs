@@ -280,6 +280,29 @@ async fn one_once_key_in_parallel_items_is_done_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_keeps_each_slot_free_for_a_while_but_not_after_the_last_item_or_a_skipped_one() {
+    let paused = |parallel, skip: Option<&str>| {
+        let mut step = call("clip", "p/f", json!({})).for_each("[1, 2, 3, 4]", "n", None, parallel);
+        if let Some(each) = &mut step.for_each {
+            each.pause = Duration::from_secs(10);
+        }
+        match skip {
+            Some(skip) => step.skip_if(skip, "told so"),
+            None => step,
+        }
+    };
+    // One second of work each; three, one and no pauses of ten.
+    for (parallel, skip, seconds) in
+        [(1, None, 34), (2, None, 12), (1, Some("n > 1"), 11), (1, Some("n > 0"), 0)]
+    {
+        let bench = Bench::new(slow(Arc::default()));
+        let before = tokio::time::Instant::now();
+        bench.run(&shared(vec![paused(parallel, skip)])).await;
+        assert_eq!(before.elapsed().as_secs(), seconds, "parallel {parallel}, skip-if {skip:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_does_not_end_by_itself_is_given_up() {
     let world = World::new(Box::new(|_, _, _| Box::pin(std::future::pending())));
     let bench = Bench::new(world);

@@ -163,6 +163,8 @@ pub struct ForEach {
     pub key: Option<Template>,
     /// `parallel:`, by default 1.
     pub parallel: u32,
+    /// `pause:` a rest after each item before the next one takes its place; by default none. Skipped items need none.
+    pub pause: Duration,
 }
 
 /// Which failures a `retry` or `catch` is for.

@@ -113,3 +113,18 @@ fn the_words_no_and_on_stay_texts() {
     let (outcome, _) = read("country: no\non: off\n");
     assert_eq!(outcome.unwrap(), serde_json::json!({ "country": "no", "on": "off" }));
 }
+
+#[test]
+fn our_own_reader_refuses_the_same_texts_with_one_problem_each() {
+    use bascule_workflow::check::check;
+
+    let aliases = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b]\n\
+         d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c]\nsteps: [*d, *d, *d, *d, *d, *d, *d, *d, *d]\n";
+    let texts =
+        ["[".repeat(40 << 10), "a: ".repeat(300), aliases.to_owned(), "name: a\nname: b\n".to_owned()];
+    for text in texts {
+        let (workflow, problems) = check("bomb.yaml", &text, &Default::default(), None);
+        assert!(workflow.is_none());
+        assert!(problems.has_errors() && problems.errors() < 10, "{}", problems.errors());
+    }
+}

@@ -21,9 +21,7 @@ fn description(document: &Document) -> Option<Description> {
             Document::Xml(root) => root.find("DeviceInfo")?.text_of(name).map(str::to_owned),
             Document::Json(value) => {
                 let info: &Value = json::field(value, "DeviceInfo").unwrap_or(value);
-                json::field(info, name)
-                    .and_then(json::as_text)
-                    .filter(|text| !text.is_empty())
+                json::field(info, name).and_then(json::as_text).filter(|text| !text.is_empty())
             }
             Document::Empty => None,
         }
@@ -99,9 +97,6 @@ mod tests {
     fn an_html_page_for_an_unknown_path_means_unsupported() {
         let page = "<!DOCTYPE html><html><head><title>Document Error: Not Found</title></head><body><h2>Access Error: 404 -- Not Found</h2></body></html>";
         let error = ask(404, page).unwrap_err();
-        assert_eq!(
-            (error.kind, error.code.as_deref()),
-            (ErrorKind::Unsupported, Some("isapi:http-404"))
-        );
+        assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Unsupported, Some("isapi:http-404")));
     }
 }

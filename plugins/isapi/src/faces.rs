@@ -26,10 +26,7 @@ pub(crate) struct Library {
 impl Library {
     /// The visible-light library of every terminal, unless told.
     pub(crate) fn new(fdid: Option<String>, kind: Option<String>) -> Self {
-        Self {
-            fdid: fdid.unwrap_or_else(|| "1".into()),
-            kind: kind.unwrap_or_else(|| "blackFD".into()),
-        }
+        Self { fdid: fdid.unwrap_or_else(|| "1".into()), kind: kind.unwrap_or_else(|| "blackFD".into()) }
     }
 }
 
@@ -72,9 +69,7 @@ fn request(way: Way) -> Request {
         Way::SetUp => (Method::Put, "FDSetUp"),
     };
     // Modelling a face takes seconds, and the terminal answers when it is done.
-    Request::new(method, format!("/ISAPI/Intelligent/FDLib/{name}"))
-        .query("format", "json")
-        .pace(Pace::Slow)
+    Request::new(method, format!("/ISAPI/Intelligent/FDLib/{name}")).query("format", "json").pace(Pace::Slow)
 }
 
 /// Has the terminal fetch the photo at `url`.
@@ -93,9 +88,7 @@ pub(crate) fn write_from_url(
         )));
     }
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Error::invalid_input(
-            "the photo's address has blanks or control characters in it",
-        ));
+        return Err(Error::invalid_input("the photo's address has blanks or control characters in it"));
     }
     if url.len() > USUAL_URL_LENGTH {
         log::warn(&format!(
@@ -125,11 +118,7 @@ pub(crate) fn write_from_file(
     }
     // These two names are what most terminals were seen to take; the data comes first and the picture last.
     let request = request(way).multipart(vec![
-        Part::bytes(
-            "FaceDataRecord",
-            "application/json",
-            face.record(None).to_string(),
-        ),
+        Part::bytes("FaceDataRecord", "application/json", face.record(None).to_string()),
         Part::file("img", "face.jpg", "image/jpeg"),
     ]);
     let line = request.line();
@@ -137,12 +126,32 @@ pub(crate) fn write_from_file(
     written(&response, &line)
 }
 
+/// A terminal that has a face for the person refuses to create one. Where this very call may have been sent before (a
+/// retry, or the same call after a crash), that face is most likely the one it was to create; to be sure it is replaced,
+/// and on terminals without FDModify deleted and created again. On the first attempt it is a conflict.
+pub(crate) fn create_again(
+    terminal: &dyn Peer,
+    face: &Face,
+    attempt: u32,
+    write: &dyn Fn(Way) -> Result<Written, Error>,
+) -> Result<Written, Error> {
+    let first = match write(Way::Create) {
+        Err(error) if error.kind == ErrorKind::Conflict && attempt > 1 => error,
+        other => return other,
+    };
+    match write(Way::Modify) {
+        Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::NotFound) => {
+            log::info(&format!("{}: the face is deleted and created again", first.message));
+            delete(terminal, &face.library, &face.fpid)?;
+            write(Way::Create)
+        }
+        other => other,
+    }
+}
+
 fn written(response: &bascule_sdk::Response, line: &str) -> Result<Written, Error> {
     let (document, status) = reply::accept_write(response, line)?;
-    let row_key = document
-        .json()
-        .and_then(|value| json::field(value, "rowKey"))
-        .and_then(json::as_text);
+    let row_key = document.json().and_then(|value| json::field(value, "rowKey")).and_then(json::as_text);
     Ok(Written {
         reboot_required: reply::reboot_required(&status),
         row_key: row_key.filter(|key| !key.is_empty()),
@@ -152,18 +161,12 @@ fn written(response: &bascule_sdk::Response, line: &str) -> Result<Written, Erro
 /// Whether the person has a face. Terminals that ignore the `FPID` condition are read page by page.
 pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result<Finding, Error> {
     check_employee_no(fpid)?;
-    let none = Finding {
-        found: false,
-        face_url: None,
-        face_path: None,
-        name: None,
-    };
+    let none = Finding { found: false, face_url: None, face_path: None, name: None };
     let mut received = 0_u64;
     let mut seen = BTreeSet::new();
     loop {
-        let request = Request::post("/ISAPI/Intelligent/FDLib/FDSearch")
-            .query("format", "json")
-            .json(&json!({
+        let request =
+            Request::post("/ISAPI/Intelligent/FDLib/FDSearch").query("format", "json").json(&json!({
                 "searchResultPosition": received, "maxResults": 30,
                 "faceLibType": library.kind, "FDID": library.fdid, "FPID": fpid,
             }));
@@ -173,9 +176,7 @@ pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(none),
             Err(error) => return Err(error),
         };
-        let value = document
-            .json()
-            .ok_or_else(|| reply::unexpected(&line, "an FDSearch result"))?;
+        let value = document.json().ok_or_else(|| reply::unexpected(&line, "an FDSearch result"))?;
         let list = json::field(value, "MatchList");
         if list.is_none()
             && json::field(value, "numOfMatches").is_none()
@@ -192,17 +193,11 @@ pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result
             // The only match of a search for this person, from a terminal that does not repeat the number.
             let alone = number.is_none() && received == 1 && !page.more;
             if alone || number.as_deref() == Some(fpid) {
-                let face_url = json::field(item, "faceURL")
-                    .and_then(json::as_text)
-                    .filter(|url| !url.is_empty());
+                let face_url =
+                    json::field(item, "faceURL").and_then(json::as_text).filter(|url| !url.is_empty());
                 let face_path = face_url.as_deref().and_then(path_of);
                 let name = json::field(item, "name").and_then(json::as_text);
-                return Ok(Finding {
-                    found: true,
-                    face_url,
-                    face_path,
-                    name,
-                });
+                return Ok(Finding { found: true, face_url, face_path, name });
             }
             news |= seen.insert(number);
         }
@@ -210,9 +205,7 @@ pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result
             return Ok(none);
         }
         if !news || received > MAX_FACES {
-            return Err(Error::protocol(
-                "the terminal sends the same page of faces again and again",
-            ));
+            return Err(Error::protocol("the terminal sends the same page of faces again and again"));
         }
     }
 }
@@ -244,6 +237,8 @@ mod tests {
     const MODIFY: &str = "PUT /ISAPI/Intelligent/FDLib/FDModify?format=json";
     const CREATE: &str = "POST /ISAPI/Intelligent/FDLib/FaceDataRecord?format=json";
     const SET_UP: &str = "PUT /ISAPI/Intelligent/FDLib/FDSetUp?format=json";
+    const DELETE: &str =
+        "PUT /ISAPI/Intelligent/FDLib/FDSearch/Delete?format=json&FDID=1&faceLibType=blackFD";
     const SEARCH: &str = "POST /ISAPI/Intelligent/FDLib/FDSearch?format=json";
     const OK: &str =
         r#"{"statusCode":1,"statusString":"OK","subStatusCode":"ok","errorCode":1,"errorMsg":"ok"}"#;
@@ -264,20 +259,34 @@ mod tests {
     }
 
     #[test]
+    fn a_face_that_an_earlier_try_may_have_created_is_replaced() {
+        let exists = r#"{"statusCode":6,"statusString":"Invalid Content","subStatusCode":"deviceUserAlreadyExistFace"}"#;
+        let unsupported =
+            r#"{"statusCode":4,"statusString":"Invalid Operation","subStatusCode":"notSupport"}"#;
+        let create = |script: &Script, attempt| {
+            create_again(script, &face(), attempt, &|way| {
+                write_from_url(script, way, &face(), "http://p.test/a.jpg")
+            })
+        };
+        let script = Script::new().then(CREATE, answer(400, exists));
+        assert_eq!(create(&script, 1).unwrap_err().kind, ErrorKind::Conflict);
+        let script = Script::new().then(CREATE, answer(400, exists)).then(MODIFY, answer(200, OK));
+        assert!(create(&script, 2).is_ok());
+        let script = Script::new()
+            .then(CREATE, answer(400, exists))
+            .then(MODIFY, answer(403, unsupported))
+            .then(DELETE, answer(200, OK))
+            .then(CREATE, answer(200, OK));
+        assert!(create(&script, 2).is_ok());
+        assert_eq!(script.sent().len(), 4);
+    }
+
+    #[test]
     fn modify_sends_the_body_that_terminals_know() {
         let script = Script::new().then(MODIFY, answer(200, OK));
-        let face = Face {
-            face_id: Some("1001".into()),
-            ..face()
-        };
+        let face = Face { face_id: Some("1001".into()), ..face() };
         let written = write_from_url(&script, Way::Modify, &face, "http://photos.test/1001.jpg").unwrap();
-        assert_eq!(
-            written,
-            Written {
-                reboot_required: false,
-                row_key: None
-            }
-        );
+        assert_eq!(written, Written { reboot_required: false, row_key: None });
         assert_eq!(
             script.body(0),
             r#"{"faceURL":"http://photos.test/1001.jpg","faceLibType":"blackFD","FDID":"1","FPID":"1001","faceID":"1001"}"#
@@ -299,17 +308,9 @@ mod tests {
             .then(SET_UP, answer(200, r#"{"statusCode":7}"#));
         let written = write_from_url(&script, Way::Create, &face, "http://p.test/a.jpg").unwrap();
         assert_eq!(written.row_key.as_deref(), Some("k7"));
-        assert!(
-            write_from_url(&script, Way::SetUp, &face, "http://p.test/a.jpg")
-                .unwrap()
-                .reboot_required
-        );
+        assert!(write_from_url(&script, Way::SetUp, &face, "http://p.test/a.jpg").unwrap().reboot_required);
         assert_eq!(script.body(0), script.body(1));
-        assert!(
-            script
-                .body(0)
-                .ends_with(r#""name":"Ana","gender":"female","bornTime":"1990-12-31"}"#)
-        );
+        assert!(script.body(0).ends_with(r#""name":"Ana","gender":"female","bornTime":"1990-12-31"}"#));
     }
 
     #[test]
@@ -321,10 +322,7 @@ mod tests {
             (error.kind, error.code.as_deref()),
             (ErrorKind::NotFound, Some("isapi:faceDataNotExist"))
         );
-        assert_eq!(
-            error.message,
-            "the person has no face on this terminal (faceDataNotExist: FPID)"
-        );
+        assert_eq!(error.message, "the person has no face on this terminal (faceDataNotExist: FPID)");
     }
 
     #[test]
@@ -335,25 +333,17 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::InvalidInput, "{url}");
         }
         for fpid in ["", "  ", "123456789012345678901234567890123", "1\n2"] {
-            let face = Face {
-                fpid: fpid.into(),
-                ..face()
-            };
+            let face = Face { fpid: fpid.into(), ..face() };
             let error = write_from_url(&nobody, Way::Modify, &face, "http://p.test/a.jpg").unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidInput, "{fpid:?}");
-            assert_eq!(
-                delete(&nobody, &library(), fpid).unwrap_err().kind,
-                ErrorKind::InvalidInput
-            );
+            assert_eq!(delete(&nobody, &library(), fpid).unwrap_err().kind, ErrorKind::InvalidInput);
         }
     }
 
     #[test]
     fn upload_sends_the_data_first_and_the_picture_last() {
         for (way, line) in [(Way::Modify, MODIFY), (Way::Create, CREATE), (Way::SetUp, SET_UP)] {
-            let script = Script::new()
-                .file("1001.jpg", [0xFF, 0xD8, 0xFF, 0xD9])
-                .then(line, answer(200, OK));
+            let script = Script::new().file("1001.jpg", [0xFF, 0xD8, 0xFF, 0xD9]).then(line, answer(200, OK));
             write_from_file(&script, way, &face(), "1001.jpg").unwrap();
             assert_eq!(
                 script.body(0),
@@ -365,17 +355,13 @@ mod tests {
 
     #[test]
     fn a_file_that_no_terminal_takes_is_not_sent() {
-        let script = Script::new()
-            .file("big.jpg", vec![0; 204_801])
-            .file("none.jpg", "");
+        let script = Script::new().file("big.jpg", vec![0; 204_801]).file("none.jpg", "");
         for name in ["big.jpg", "none.jpg"] {
             let error = write_from_file(&script, Way::Create, &face(), name).unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidInput);
         }
         assert_eq!(
-            write_from_file(&script, Way::Create, &face(), "x.jpg")
-                .unwrap_err()
-                .kind,
+            write_from_file(&script, Way::Create, &face(), "x.jpg").unwrap_err().kind,
             ErrorKind::NotFound
         );
     }
@@ -387,10 +373,7 @@ mod tests {
         let script = Script::new().then(SEARCH, answer(200, body));
         let finding = find(&script, &library(), "1001").unwrap();
         assert!(finding.found);
-        assert_eq!(
-            finding.face_path.as_deref(),
-            Some("/LOCALS/pic/enrlFace/0/1.jpg@WEB5")
-        );
+        assert_eq!(finding.face_path.as_deref(), Some("/LOCALS/pic/enrlFace/0/1.jpg@WEB5"));
         assert_eq!(finding.name.as_deref(), Some("Ana"));
         assert_eq!(
             script.body(0),
@@ -409,15 +392,7 @@ mod tests {
             assert!(!find(&script, &library(), "1001").unwrap().found, "{body}");
         }
         let refused = r#"{"statusCode":6,"subStatusCode":"employeeNoNotExist"}"#;
-        assert!(
-            !find(
-                &Script::new().then(SEARCH, answer(400, refused)),
-                &library(),
-                "1001"
-            )
-            .unwrap()
-            .found
-        );
+        assert!(!find(&Script::new().then(SEARCH, answer(400, refused)), &library(), "1001").unwrap().found);
     }
 
     #[test]
@@ -426,36 +401,24 @@ mod tests {
             let list: Vec<Value> = numbers.map(|n| json!({ "FPID": n.to_string() })).collect();
             answer(200, json!({ "responseStatusStrg": status, "numOfMatches": list.len(), "totalMatches": 40, "MatchList": list }).to_string())
         };
-        let script = Script::new()
-            .then(SEARCH, page("MORE", 0..30))
-            .then(SEARCH, page("OK", 30..40));
+        let script = Script::new().then(SEARCH, page("MORE", 0..30)).then(SEARCH, page("OK", 30..40));
         assert!(find(&script, &library(), "35").unwrap().found);
         script.finish();
-        let script = Script::new()
-            .then(SEARCH, page("MORE", 0..30))
-            .then(SEARCH, page("MORE", 0..30));
-        assert_eq!(
-            find(&script, &library(), "35").unwrap_err().kind,
-            ErrorKind::Protocol
-        );
+        let script = Script::new().then(SEARCH, page("MORE", 0..30)).then(SEARCH, page("MORE", 0..30));
+        assert_eq!(find(&script, &library(), "35").unwrap_err().kind, ErrorKind::Protocol);
     }
 
     #[test]
     fn a_success_without_a_search_result_is_no_answer_to_a_search() {
         let script = Script::new().then(SEARCH, answer(200, OK));
-        assert_eq!(
-            find(&script, &library(), "1001").unwrap_err().kind,
-            ErrorKind::Protocol
-        );
+        assert_eq!(find(&script, &library(), "1001").unwrap_err().kind, ErrorKind::Protocol);
     }
 
     #[test]
     fn delete_names_exactly_one_person() {
         let line = "PUT /ISAPI/Intelligent/FDLib/FDSearch/Delete?format=json&FDID=1&faceLibType=blackFD";
         let gone = r#"{"statusCode":6,"subStatusCode":"deleteNoExistFace"}"#;
-        let script = Script::new()
-            .then(line, answer(200, OK))
-            .then(line, answer(400, gone));
+        let script = Script::new().then(line, answer(200, OK)).then(line, answer(400, gone));
         assert!(delete(&script, &library(), "1001").unwrap());
         assert!(!delete(&script, &library(), "1001").unwrap());
         assert_eq!(script.body(0), r#"{"FPID":[{"value":"1001"}]}"#);

@@ -1,26 +1,92 @@
 //! The plugin `isapi`: terminals that speak ISAPI (`wit/plugin.wit` is its documentation).
 //!
-//! The functions of `device`, `users` and `faces` build requests and read answers over `bascule_sdk::Peer`; this file
-//! only hands the host's parameters to them. `reply` reads the terminal's verdict, `verdict` turns it into an error.
+//! Every other file builds requests and reads answers over `bascule_sdk::Peer`; this one only hands the host's parameters
+//! to them. `reply` reads the terminal's verdict, `verdict` turns it into an error.
 //! It holds no credentials and knows no addresses.
 
+mod about;
+mod cards;
+mod civil;
+mod clock;
 mod device;
+mod doors;
+mod enrol;
+mod events;
 mod faces;
+mod hosts;
+mod person;
+mod picture;
+mod removal;
 mod reply;
+mod scan;
 mod users;
 mod verdict;
 
-use bascule_sdk::{Connection, Error, Folder, Shelf};
-use bindings::exports::bascule::isapi::{device as device_api, faces as faces_api, users as users_api};
+use bascule_sdk::{Connection, Error, Folder, Shelf, call};
+use bindings::exports::bascule::isapi::{
+    cards as cards_api, device as device_api, doors as doors_api, events as events_api, faces as faces_api,
+    hosts as hosts_api, users as users_api,
+};
 
 bascule_sdk::plugin! { world: "bascule:isapi/plugin@0.1.0", wit: ["wit/plugin.wit"], path: ["../../wit", "wit"] }
 bascule_sdk::export!(Plugin);
 
 struct Plugin;
 
+/// What a function that waits for a terminal leaves for the rest of its work, in milliseconds.
+const RESERVE: u64 = 5_000;
+
+/// This very call may have been sent before: a retry, or the same call after a crash.
+fn repeated() -> bool {
+    call::attempt() > 1
+}
+
+/// The host's clock, in seconds since 1970.
+fn now() -> i64 {
+    civil::instant(&call::now()).map_or(0, |(seconds, _)| seconds)
+}
+
 impl device_api::Guest for Plugin {
     fn info(terminal: &Connection) -> Result<device_api::Description, Error> {
         device::info(terminal)
+    }
+
+    fn status(terminal: &Connection) -> Result<device_api::State, Error> {
+        about::status(terminal)
+    }
+
+    fn capabilities(terminal: &Connection) -> Result<device_api::Abilities, Error> {
+        about::capabilities(terminal)
+    }
+
+    fn time(terminal: &Connection) -> Result<device_api::Clock, Error> {
+        clock::time(terminal, &now)
+    }
+
+    fn set_time(
+        terminal: &Connection,
+        mode: Option<String>,
+        local_time: Option<String>,
+        time_zone: Option<String>,
+    ) -> Result<device_api::Clock, Error> {
+        clock::set_time(terminal, clock::Change { mode, local_time, time_zone }, &now)
+    }
+
+    fn ntp(terminal: &Connection) -> Result<Vec<device_api::TimeServer>, Error> {
+        clock::ntp(terminal)
+    }
+
+    fn set_ntp(
+        terminal: &Connection,
+        host: String,
+        port: Option<u16>,
+        interval_minutes: Option<u32>,
+    ) -> Result<device_api::TimeServer, Error> {
+        clock::set_ntp(terminal, &host, port.unwrap_or(123), interval_minutes)
+    }
+
+    fn network(terminal: &Connection) -> Result<Vec<device_api::NetworkInterface>, Error> {
+        about::network(terminal)
     }
 }
 
@@ -32,12 +98,7 @@ impl users_api::Guest for Plugin {
         has_face: Option<bool>,
         limit: Option<u32>,
     ) -> Result<Vec<users_api::User>, Error> {
-        let wanted = users::Wanted {
-            matching,
-            employee_nos,
-            has_face,
-            limit,
-        };
+        let wanted = users::Wanted { matching, employee_nos, has_face, limit };
         users::search(terminal, &wanted, &users::seed())
     }
 
@@ -47,6 +108,125 @@ impl users_api::Guest for Plugin {
 
     fn count(terminal: &Connection) -> Result<users_api::Counts, Error> {
         users::count(terminal)
+    }
+
+    fn employee_nos(terminal: &Connection, has_face: Option<bool>) -> Result<Vec<String>, Error> {
+        users::employee_nos(terminal, has_face, &users::seed())
+    }
+
+    fn ensure_free(terminal: &Connection, employee_no: String) -> Result<(), Error> {
+        enrol::ensure_free(terminal, &employee_no, &users::seed())
+    }
+
+    fn create(terminal: &Connection, person: users_api::Person) -> Result<users_api::Enrolled, Error> {
+        enrol::create(terminal, person, repeated(), &users::seed())
+    }
+
+    fn modify(
+        terminal: &Connection,
+        employee_no: String,
+        name: Option<String>,
+        user_type: Option<String>,
+        gender: Option<String>,
+        valid: Option<users_api::Validity>,
+        door_right: Option<String>,
+        extra: Option<String>,
+    ) -> Result<users_api::Enrolled, Error> {
+        let change = person::Change { name, user_type, gender, valid, door_right, plan: None, extra };
+        enrol::modify(terminal, &employee_no, change, &users::seed())
+    }
+
+    fn set_up(terminal: &Connection, person: users_api::Person) -> Result<users_api::Enrolled, Error> {
+        enrol::set_up(terminal, person, &users::seed())
+    }
+
+    fn recreate(terminal: &Connection, person: users_api::Person) -> Result<users_api::Enrolled, Error> {
+        enrol::recreate(terminal, person, &users::seed())
+    }
+
+    fn delete(terminal: &Connection, employee_no: String) -> Result<(), Error> {
+        removal::delete(terminal, &[employee_no], &users::seed()).map(|_| ())
+    }
+
+    fn delete_listed(terminal: &Connection, employee_nos: Vec<String>) -> Result<u32, Error> {
+        removal::delete(terminal, &employee_nos, &users::seed())
+    }
+
+    fn delete_with_credentials(terminal: &Connection, employee_nos: Vec<String>) -> Result<u32, Error> {
+        removal::delete_with_credentials(terminal, &employee_nos, &users::seed(), &|| {
+            call::remaining() > RESERVE && !call::cancelled()
+        })
+    }
+}
+
+impl cards_api::Guest for Plugin {
+    fn search(
+        terminal: &Connection,
+        employee_nos: Option<Vec<String>>,
+        card_nos: Option<Vec<String>>,
+    ) -> Result<Vec<cards_api::Card>, Error> {
+        cards::search(terminal, employee_nos.as_deref(), card_nos.as_deref(), &users::seed())
+    }
+
+    fn add(
+        terminal: &Connection,
+        employee_no: String,
+        card_no: String,
+        card_type: Option<String>,
+    ) -> Result<cards_api::Card, Error> {
+        let card = cards_api::Card { employee_no, card_no, card_type };
+        cards::add(terminal, card, repeated(), &users::seed())
+    }
+
+    fn delete(terminal: &Connection, card_nos: Vec<String>) -> Result<u32, Error> {
+        cards::delete(terminal, &card_nos, &users::seed())
+    }
+}
+
+impl doors_api::Guest for Plugin {
+    fn control(terminal: &Connection, door: u32, command: doors_api::Command) -> Result<(), Error> {
+        doors::control(terminal, door, command)
+    }
+
+    fn status(terminal: &Connection) -> Result<Vec<doors_api::Door>, Error> {
+        doors::status(terminal)
+    }
+}
+
+impl hosts_api::Guest for Plugin {
+    fn search(terminal: &Connection) -> Result<Vec<hosts_api::Host>, Error> {
+        hosts::search(terminal)
+    }
+
+    fn set(
+        terminal: &Connection,
+        slot: u32,
+        url: String,
+        format: Option<String>,
+        heartbeat_seconds: Option<u32>,
+        minor_events: Option<Vec<u32>>,
+    ) -> Result<hosts_api::Host, Error> {
+        let target = hosts::Target { url, format, heartbeat: heartbeat_seconds, minors: minor_events };
+        hosts::set(terminal, slot, &target)
+    }
+
+    fn clear(terminal: &Connection, slot: u32) -> Result<hosts_api::Host, Error> {
+        hosts::clear(terminal, slot)
+    }
+}
+
+impl events_api::Guest for Plugin {
+    fn search(
+        terminal: &Connection,
+        from: String,
+        to: String,
+        major: Option<u32>,
+        minor: Option<u32>,
+        employee_no: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<Vec<events_api::Event>, Error> {
+        let wanted = events::Wanted { from, to, major, minor, employee_no, limit };
+        events::search(terminal, &wanted, &users::seed())
     }
 }
 
@@ -63,14 +243,7 @@ impl faces_api::Guest for Plugin {
         born_time: Option<String>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
-        let face = faces::Face {
-            library,
-            fpid,
-            face_id,
-            name,
-            gender,
-            born_time,
-        };
+        let face = faces::Face { library, fpid, face_id, name, gender, born_time };
         faces::write_from_url(terminal, faces_api::Way::Modify, &face, &url)
     }
 
@@ -86,15 +259,10 @@ impl faces_api::Guest for Plugin {
         born_time: Option<String>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
-        let face = faces::Face {
-            library,
-            fpid,
-            face_id,
-            name,
-            gender,
-            born_time,
-        };
-        faces::write_from_url(terminal, faces_api::Way::Create, &face, &url)
+        let face = faces::Face { library, fpid, face_id, name, gender, born_time };
+        faces::create_again(terminal, &face, call::attempt(), &|way| {
+            faces::write_from_url(terminal, way, &face, &url)
+        })
     }
 
     fn set_up(
@@ -109,14 +277,7 @@ impl faces_api::Guest for Plugin {
         born_time: Option<String>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
-        let face = faces::Face {
-            library,
-            fpid,
-            face_id,
-            name,
-            gender,
-            born_time,
-        };
+        let face = faces::Face { library, fpid, face_id, name, gender, born_time };
         faces::write_from_url(terminal, faces_api::Way::SetUp, &face, &url)
     }
 
@@ -134,23 +295,13 @@ impl faces_api::Guest for Plugin {
         born_time: Option<String>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
-        let face = faces::Face {
-            library,
-            fpid,
-            face_id,
-            name,
-            gender,
-            born_time,
-        };
-        faces::write_from_file(
-            &Shelf {
-                connection: terminal,
-                folder,
-            },
-            way,
-            &face,
-            &file,
-        )
+        let face = faces::Face { library, fpid, face_id, name, gender, born_time };
+        let shelf = Shelf { connection: terminal, folder };
+        let write = |way| faces::write_from_file(&shelf, way, &face, &file);
+        match way {
+            faces_api::Way::Create => faces::create_again(terminal, &face, call::attempt(), &write),
+            other => write(other),
+        }
     }
 
     fn find(
@@ -160,6 +311,15 @@ impl faces_api::Guest for Plugin {
         face_lib_type: Option<String>,
     ) -> Result<faces_api::Finding, Error> {
         faces::find(terminal, &faces::Library::new(fdid, face_lib_type), &fpid)
+    }
+
+    fn fetch(
+        terminal: &Connection,
+        face_path: String,
+        folder: &Folder,
+        file: String,
+    ) -> Result<faces_api::Picture, Error> {
+        picture::fetch(terminal, &face_path, folder, &file)
     }
 
     fn delete(

@@ -62,15 +62,9 @@ impl Status {
             Document::Json(_) => true,
             Document::Empty => false,
         };
-        let retry_after = response
-            .header("retry-after")
-            .and_then(|value| value.trim().parse().ok());
+        let retry_after = response.header("retry-after").and_then(|value| value.trim().parse().ok());
         if !own_root {
-            return Self {
-                http: response.status,
-                retry_after,
-                ..Self::default()
-            };
+            return Self { http: response.status, retry_after, ..Self::default() };
         }
         let locked = read("lockStatus").is_some_and(|lock| lock.to_ascii_lowercase().starts_with("lock"));
         let unlock = read("unlockTime").or_else(|| read("resLockTime"));
@@ -82,21 +76,14 @@ impl Status {
             error_code: read("errorCode").or_else(|| read("MErrCode")),
             error_msg: read("errorMsg").or_else(|| read("description")),
             request_url: read("requestURL"),
-            locked_for: locked.then(|| {
-                unlock
-                    .and_then(|seconds| seconds.trim().parse().ok())
-                    .unwrap_or(0)
-            }),
+            locked_for: locked.then(|| unlock.and_then(|seconds| seconds.trim().parse().ok()).unwrap_or(0)),
             retry_after,
         }
     }
 
     /// statusCode 0 and 1 are success, 7 is success that waits for a restart, 8 is a batch of which everything went well.
     fn is_success(&self) -> bool {
-        let batch = self
-            .sub
-            .as_deref()
-            .is_some_and(|sub| sub.eq_ignore_ascii_case("allSuccess"));
+        let batch = self.sub.as_deref().is_some_and(|sub| sub.eq_ignore_ascii_case("allSuccess"));
         (200..300).contains(&self.http)
             && match self.code {
                 None | Some(0 | 1 | 7) => true,
@@ -257,11 +244,7 @@ mod tests {
     fn a_write_that_is_not_confirmed_is_of_unknown_effect() {
         for body in ["", "{}", "<html>hello</html>", "{\"statusCode\":", "\u{1}\u{2}"] {
             let error = write(200, body).unwrap_err();
-            assert_eq!(
-                (error.kind, error.effect),
-                (ErrorKind::Protocol, Effect::Unknown),
-                "{body:?}"
-            );
+            assert_eq!((error.kind, error.effect), (ErrorKind::Protocol, Effect::Unknown), "{body:?}");
         }
     }
 

@@ -26,21 +26,14 @@ impl Wanted {
         let text = self.matching.as_deref().map(str::to_lowercase);
         text.is_none_or(|text| {
             user.name.to_lowercase().contains(&text) || user.employee_no.to_lowercase().contains(&text)
-        }) && self
-            .employee_nos
-            .as_ref()
-            .is_none_or(|numbers| numbers.contains(&user.employee_no))
-            && self
-                .has_face
-                .is_none_or(|wanted| user.faces.is_none_or(|faces| (faces > 0) == wanted))
+        }) && self.employee_nos.as_ref().is_none_or(|numbers| numbers.contains(&user.employee_no))
+            && self.has_face.is_none_or(|wanted| user.faces.is_none_or(|faces| (faces > 0) == wanted))
     }
 }
 
 /// Everyone that is wanted. `seed` makes the search ids of this call differ from those of others.
 pub(crate) fn search(terminal: &dyn Peer, wanted: &Wanted, seed: &str) -> Result<Vec<User>, Error> {
-    let limit = wanted
-        .limit
-        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = wanted.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut found = Vec::new();
     let mut scan = |conditions: Value, index: usize| -> Result<bool, Error> {
         let id = search_id(seed, index);
@@ -83,24 +76,29 @@ pub(crate) fn get(terminal: &dyn Peer, employee_no: &str, seed: &str) -> Result<
     check_employee_no(employee_no)?;
     let numbers = [employee_no.to_owned()];
     let mut found = None;
-    each_user(
-        terminal,
-        &json!({ "EmployeeNoList": list(&numbers) }),
-        &search_id(seed, 0),
-        &mut |record| {
-            let mut user = user(record);
-            if user.employee_no == employee_no {
-                user.raw = Some(record.to_string());
-                found = Some(user);
-            }
-            found.is_none()
-        },
-    )?;
+    each_user(terminal, &json!({ "EmployeeNoList": list(&numbers) }), &search_id(seed, 0), &mut |record| {
+        let mut user = user(record);
+        if user.employee_no == employee_no {
+            user.raw = Some(record.to_string());
+            found = Some(user);
+        }
+        found.is_none()
+    })?;
     found.ok_or_else(|| {
         Error::not_found(format!(
             "no person with employee number `{employee_no}` is enrolled on this terminal"
         ))
     })
+}
+
+/// Only the numbers, in the terminal's order.
+pub(crate) fn employee_nos(
+    terminal: &dyn Peer,
+    has_face: Option<bool>,
+    seed: &str,
+) -> Result<Vec<String>, Error> {
+    let wanted = Wanted { matching: None, employee_nos: None, has_face, limit: None };
+    Ok(search(terminal, &wanted, seed)?.into_iter().map(|user| user.employee_no).collect())
 }
 
 pub(crate) fn count(terminal: &dyn Peer) -> Result<Counts, Error> {
@@ -153,9 +151,7 @@ fn each_user(
             .json(&json!({ "UserInfoSearchCond": condition }));
         let line = request.line();
         let document = reply::accept(&terminal.send(request)?, &line)?;
-        let value = document
-            .json()
-            .ok_or_else(|| reply::unexpected(&line, "a UserInfoSearch"))?;
+        let value = document.json().ok_or_else(|| reply::unexpected(&line, "a UserInfoSearch"))?;
         let search = json::field(value, "UserInfoSearch")
             .ok_or_else(|| reply::unexpected(&line, "a UserInfoSearch"))?;
         let records = json::items(json::field(search, "UserInfo"));
@@ -163,9 +159,7 @@ fn each_user(
         let page = Page::read(search, received);
         let mut news = false;
         for record in &records {
-            let number = json::field(record, "employeeNo")
-                .and_then(json::as_text)
-                .unwrap_or_default();
+            let number = json::field(record, "employeeNo").and_then(json::as_text).unwrap_or_default();
             if !seen.insert(number) {
                 continue;
             }
@@ -178,19 +172,14 @@ fn each_user(
             return Ok(());
         }
         if !news || received > MAX_USERS {
-            return Err(Error::protocol(
-                "the terminal sends the same page of people again and again",
-            ));
+            return Err(Error::protocol("the terminal sends the same page of people again and again"));
         }
         log::progress(received, page.total, "people");
     }
 }
 
 fn list(numbers: &[String]) -> Value {
-    numbers
-        .iter()
-        .map(|number| json!({ "employeeNo": number }))
-        .collect()
+    numbers.iter().map(|number| json!({ "employeeNo": number })).collect()
 }
 
 fn user(record: &Value) -> User {
@@ -201,9 +190,7 @@ fn user(record: &Value) -> User {
         user_type: text("userType"),
         gender: text("gender"),
         valid: json::field(record, "Valid").map(|valid| Validity {
-            enabled: json::field(valid, "enable")
-                .and_then(json::as_truth)
-                .unwrap_or(false),
+            enabled: json::field(valid, "enable").and_then(json::as_truth).unwrap_or(false),
             begin: json::field(valid, "beginTime").and_then(json::as_text),
             end: json::field(valid, "endTime").and_then(json::as_text),
             time_type: json::field(valid, "timeType").and_then(json::as_text),
@@ -218,9 +205,7 @@ fn user(record: &Value) -> User {
 }
 
 fn small(value: &Value, name: &str) -> Option<u32> {
-    json::field(value, name)
-        .and_then(json::as_integer)
-        .and_then(|number| u32::try_from(number).ok())
+    json::field(value, name).and_then(json::as_integer).and_then(|number| u32::try_from(number).ok())
 }
 
 /// A seed that differs with every call, also with the retries of one: terminals cache a search under its id.
@@ -229,23 +214,14 @@ pub(crate) fn seed() -> String {
 }
 
 /// A UUID-shaped id, the same for all pages of one scan (FNV-1a over the seed, twice).
-fn search_id(seed: &str, index: usize) -> String {
+pub(crate) fn search_id(seed: &str, index: usize) -> String {
     let half = |salt: u64| {
         let start = 0xcbf2_9ce4_8422_2325 ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bytes = seed.bytes().chain(index.to_le_bytes());
-        bytes.fold(start, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        bytes.fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
     };
     let digits = format!("{:016x}{:016x}", half(1), half(2));
-    format!(
-        "{}-{}-4{}-8{}-{}",
-        &digits[..8],
-        &digits[8..12],
-        &digits[13..16],
-        &digits[17..20],
-        &digits[20..]
-    )
+    format!("{}-{}-4{}-8{}-{}", &digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..])
 }
 
 #[cfg(test)]
@@ -270,12 +246,7 @@ mod tests {
     }
 
     fn all() -> Wanted {
-        Wanted {
-            matching: None,
-            employee_nos: None,
-            has_face: None,
-            limit: None,
-        }
+        Wanted { matching: None, employee_nos: None, has_face: None, limit: None }
     }
 
     fn position(script: &Script, index: usize) -> Value {
@@ -307,22 +278,16 @@ mod tests {
 
     #[test]
     fn a_short_page_moves_the_position_by_what_came() {
-        let script = Script::new()
-            .then(SEARCH, page("MORE", 12, 0..10))
-            .then(SEARCH, page("OK", 12, 10..12));
+        let script = Script::new().then(SEARCH, page("MORE", 12, 0..10)).then(SEARCH, page("OK", 12, 10..12));
         assert_eq!(search(&script, &all(), "s").unwrap().len(), 12);
         assert_eq!(position(&script, 1), json!(10));
     }
 
     #[test]
     fn a_terminal_that_ignores_the_position_is_found_out() {
-        let script = Script::new()
-            .then(SEARCH, page("MORE", 87, 0..30))
-            .then(SEARCH, page("MORE", 87, 0..30));
-        assert_eq!(
-            search(&script, &all(), "s").unwrap_err().kind,
-            ErrorKind::Protocol
-        );
+        let script =
+            Script::new().then(SEARCH, page("MORE", 87, 0..30)).then(SEARCH, page("MORE", 87, 0..30));
+        assert_eq!(search(&script, &all(), "s").unwrap_err().kind, ErrorKind::Protocol);
         script.finish();
     }
 
@@ -335,23 +300,15 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_numbers_asks_nothing_and_finds_nobody() {
-        let wanted = Wanted {
-            employee_nos: Some(Vec::new()),
-            ..all()
-        };
+        let wanted = Wanted { employee_nos: Some(Vec::new()), ..all() };
         assert_eq!(search(&Script::new(), &wanted, "s").unwrap(), []);
     }
 
     #[test]
     fn many_numbers_are_asked_for_in_portions() {
         let numbers: Vec<String> = (0..31).map(|n| n.to_string()).collect();
-        let script = Script::new()
-            .then(SEARCH, page("OK", 30, 0..30))
-            .then(SEARCH, page("OK", 1, 30..31));
-        let wanted = Wanted {
-            employee_nos: Some(numbers),
-            ..all()
-        };
+        let script = Script::new().then(SEARCH, page("OK", 30, 0..30)).then(SEARCH, page("OK", 1, 30..31));
+        let wanted = Wanted { employee_nos: Some(numbers), ..all() };
         assert_eq!(search(&script, &wanted, "s").unwrap().len(), 31);
         script.finish();
     }
@@ -359,35 +316,18 @@ mod tests {
     #[test]
     fn a_limit_ends_the_search() {
         let script = Script::new().then(SEARCH, page("MORE", 87, 0..30));
-        assert_eq!(
-            search(
-                &script,
-                &Wanted {
-                    limit: Some(7),
-                    ..all()
-                },
-                "s"
-            )
-            .unwrap()
-            .len(),
-            7
-        );
+        assert_eq!(search(&script, &Wanted { limit: Some(7), ..all() }, "s").unwrap().len(), 7);
         script.finish();
     }
 
     #[test]
     fn get_compares_exactly_and_searches_on_when_the_filter_is_ignored() {
-        let script = Script::new()
-            .then(SEARCH, page("MORE", 40, 0..30))
-            .then(SEARCH, page("OK", 40, 30..40));
+        let script = Script::new().then(SEARCH, page("MORE", 40, 0..30)).then(SEARCH, page("OK", 40, 30..40));
         assert_eq!(get(&script, "35", "s").unwrap().name, "P35");
         let script = Script::new().then(SEARCH, page("OK", 1, 7..8));
         let error = get(&script, "007", "s").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
-        assert_eq!(
-            get(&Script::new(), " ", "s").unwrap_err().kind,
-            ErrorKind::InvalidInput
-        );
+        assert_eq!(get(&Script::new(), " ", "s").unwrap_err().kind, ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -397,39 +337,21 @@ mod tests {
             "doorRight": "1", "numOfFace": "1", "numOfCard": 0,
             "faceURL": "http://192.168.1.7:80/LOCALS/pic/enrlFace/0/0000000002.jpg@WEB000000000010",
         } } });
-        let user = get(
-            &Script::new().then(SEARCH, answer(200, body.to_string())),
-            "1001",
-            "s",
-        )
-        .unwrap();
-        assert_eq!(
-            (user.faces, user.cards, user.fingerprints),
-            (Some(1), Some(0), None)
-        );
+        let user = get(&Script::new().then(SEARCH, answer(200, body.to_string())), "1001", "s").unwrap();
+        assert_eq!((user.faces, user.cards, user.fingerprints), (Some(1), Some(0), None));
         assert!(user.valid.unwrap().enabled);
-        assert_eq!(
-            user.face_path.as_deref(),
-            Some("/LOCALS/pic/enrlFace/0/0000000002.jpg@WEB000000000010")
-        );
+        assert_eq!(user.face_path.as_deref(), Some("/LOCALS/pic/enrlFace/0/0000000002.jpg@WEB000000000010"));
         assert!(user.raw.unwrap().contains("doorRight"));
     }
 
     #[test]
     fn the_recorded_count_is_read() {
         let body = r#"{"UserInfoCount":{"userNumber":87,"bindFaceUserNumber":1,"bindFingerprintUserNumber":81,"bindCardUserNumber":0}}"#;
-        let script = Script::new().then(
-            "GET /ISAPI/AccessControl/UserInfo/Count?format=json",
-            answer(200, body),
-        );
+        let script =
+            Script::new().then("GET /ISAPI/AccessControl/UserInfo/Count?format=json", answer(200, body));
         let counts = count(&script).unwrap();
         assert_eq!(
-            (
-                counts.users,
-                counts.with_face,
-                counts.with_fingerprint,
-                counts.with_card
-            ),
+            (counts.users, counts.with_face, counts.with_fingerprint, counts.with_card),
             (87, Some(1), Some(81), Some(0))
         );
     }

@@ -22,9 +22,7 @@ pub(crate) fn error(status: &Status, response: &Response, line: &str) -> Error {
     if let Some(reason) = reason(status) {
         message.push_str(&format!(" ({reason})"));
     }
-    let mut error = Error::new(kind, message)
-        .code(code(status))
-        .effect(effect(status));
+    let mut error = Error::new(kind, message).code(code(status)).effect(effect(status));
     if kind == ErrorKind::LockedOut {
         if let Some(seconds) = status.locked_for.filter(|seconds| *seconds > 0) {
             error = error.retry_after(Duration::from_secs(seconds));
@@ -52,10 +50,7 @@ fn judge(status: &Status) -> (ErrorKind, Option<&'static str>) {
             return (ErrorKind::NotFound, None);
         }
         if sub.contains("notsupport") {
-            return (
-                ErrorKind::Unsupported,
-                Some("this terminal does not support the call"),
-            );
+            return (ErrorKind::Unsupported, Some("this terminal does not support the call"));
         }
         if sub.contains("busy") {
             return (ErrorKind::Busy, Some("the terminal is busy"));
@@ -67,18 +62,11 @@ fn judge(status: &Status) -> (ErrorKind, Option<&'static str>) {
             (ErrorKind::Busy, Some("the terminal reports a fault of its own"))
         }
         (Some(5 | 6), _) => (ErrorKind::InvalidInput, None),
-        (_, 404 | 405 | 501) => (
-            ErrorKind::Unsupported,
-            Some("this terminal does not know the call"),
-        ),
-        (_, 401) => (
-            ErrorKind::Unauthorized,
-            Some("the terminal refuses the credentials"),
-        ),
-        (_, 403) => (
-            ErrorKind::Refused,
-            Some("the terminal forbids the call: no permission, or it does not know it"),
-        ),
+        (_, 404 | 405 | 501) => (ErrorKind::Unsupported, Some("this terminal does not know the call")),
+        (_, 401) => (ErrorKind::Unauthorized, Some("the terminal refuses the credentials")),
+        (_, 403) => {
+            (ErrorKind::Refused, Some("the terminal forbids the call: no permission, or it does not know it"))
+        }
         (Some(4 | 8), _) => (ErrorKind::Refused, None),
         (_, 400..=499) => (ErrorKind::InvalidInput, None),
         _ => (ErrorKind::Protocol, None),
@@ -87,38 +75,24 @@ fn judge(status: &Status) -> (ErrorKind, Option<&'static str>) {
 
 /// What a refused write has changed: nothing, unless the terminal failed in the middle of it.
 fn effect(status: &Status) -> Effect {
-    let some_done = status
-        .sub
-        .as_deref()
-        .is_some_and(|sub| sub.eq_ignore_ascii_case("notAllSuccess"));
+    let some_done = status.sub.as_deref().is_some_and(|sub| sub.eq_ignore_ascii_case("notAllSuccess"));
     // A full or busy terminal (HTTP 503, statusCode 2) has not begun.
     let broke = status.code == Some(3) || (status.code.is_none() && status.http >= 500 && status.http != 503);
-    if some_done || broke {
-        Effect::Unknown
-    } else {
-        Effect::None
-    }
+    if some_done || broke { Effect::Unknown } else { Effect::None }
 }
 
 /// `badJsonContent: beginTime and endTime`, from whatever the terminal gave.
 fn reason(status: &Status) -> Option<String> {
     let name = status.sub.as_deref().or(status.string.as_deref());
-    let said = status
-        .error_msg
-        .as_deref()
-        .filter(|said| !said.eq_ignore_ascii_case("ok") && Some(*said) != name);
+    let said =
+        status.error_msg.as_deref().filter(|said| !said.eq_ignore_ascii_case("ok") && Some(*said) != name);
     let line = match (name, said) {
         (Some(name), Some(said)) => format!("{name}: {said}"),
         (Some(one), None) | (None, Some(one)) => one.to_owned(),
         (None, None) if status.code.is_some() => return None,
         (None, None) => format!("HTTP {}", status.http),
     };
-    Some(
-        line.chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(200)
-            .collect(),
-    )
+    Some(line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect())
 }
 
 fn code(status: &Status) -> String {
@@ -148,15 +122,8 @@ fn details(status: &Status, response: &Response, line: &str) -> Value {
     ];
     for (name, text) in texts {
         if let Some(text) = text {
-            let number = if name == "errorCode" {
-                text.parse::<i64>().ok()
-            } else {
-                None
-            };
-            details.insert(
-                name.into(),
-                number.map_or_else(|| Value::from(text.as_str()), Value::from),
-            );
+            let number = if name == "errorCode" { text.parse::<i64>().ok() } else { None };
+            details.insert(name.into(), number.map_or_else(|| Value::from(text.as_str()), Value::from));
         }
     }
     if status.code.is_none() {
@@ -192,11 +159,7 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::InvalidInput);
         assert_eq!(error.code.as_deref(), Some("isapi:badJsonContent"));
         assert_eq!(error.effect, Effect::None);
-        assert!(
-            error.message.ends_with("(badJsonContent: beginTime and endTime)"),
-            "{}",
-            error.message
-        );
+        assert!(error.message.ends_with("(badJsonContent: beginTime and endTime)"), "{}", error.message);
         let details: Value = serde_json::from_str(&error.details.unwrap()).unwrap();
         assert_eq!(
             details,
@@ -245,23 +208,14 @@ mod tests {
              <requestURL>/ISAPI/y</requestURL><statusCode>4</statusCode><statusString>Invalid Operation</statusString>\
              <subStatusCode>notSupport</subStatusCode></ResponseStatus>",
         );
-        assert_eq!(
-            (error.kind, error.code.as_deref()),
-            (ErrorKind::Unsupported, Some("isapi:notSupport"))
-        );
-        assert_eq!(
-            error.message,
-            "this terminal does not support the call (notSupport)"
-        );
+        assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Unsupported, Some("isapi:notSupport")));
+        assert_eq!(error.message, "this terminal does not support the call (notSupport)");
     }
 
     #[test]
     fn a_device_that_broke_may_have_written() {
         assert_eq!(refuse(500, "").effect, Effect::Unknown);
-        assert_eq!(
-            refuse(500, r#"{"statusCode":3,"subStatusCode":"deviceError"}"#).effect,
-            Effect::Unknown
-        );
+        assert_eq!(refuse(500, r#"{"statusCode":3,"subStatusCode":"deviceError"}"#).effect, Effect::Unknown);
         assert_eq!(refuse(503, "").effect, Effect::None);
         assert_eq!(
             refuse(200, r#"{"statusCode":8,"subStatusCode":"notAllSuccess"}"#).effect,
@@ -277,10 +231,7 @@ mod tests {
     fn a_lock_in_the_answer_says_how_long() {
         let body = "<userCheck xmlns=\"http://www.isapi.org/ver20/XMLSchema\"><statusValue>401</statusValue><lockStatus>lock</lockStatus><unlockTime>1795</unlockTime><retryLoginTime>0</retryLoginTime></userCheck>";
         let error = refuse(403, body);
-        assert_eq!(
-            (error.kind, error.retry_after),
-            (ErrorKind::LockedOut, Some(1_795_000))
-        );
+        assert_eq!((error.kind, error.retry_after), (ErrorKind::LockedOut, Some(1_795_000)));
         let open = body.replace(">lock<", ">unlock<");
         assert_eq!(refuse(403, &open).kind, ErrorKind::Refused);
     }

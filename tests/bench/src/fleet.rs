@@ -194,7 +194,7 @@ impl Meter<'_> {
     async fn run_seconds(&self) -> Result<f64> {
         let run: Value = serde_json::from_str(&output_of(&self.plan.show).await?)?;
         let at = |name: &str| -> Result<jiff::Timestamp> {
-            Ok(run[name].as_str().with_context(|| format!("the run has no {name}"))?.parse()?)
+            Ok(run["header"][name].as_str().with_context(|| format!("the run has no {name}"))?.parse()?)
         };
         Ok(at("ended_at")?.duration_since(at("started_at")?).as_secs_f64())
     }

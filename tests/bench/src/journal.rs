@@ -194,6 +194,7 @@ fn for_each() -> Result<Arc<Workflow>> {
         variable: "item".to_owned(),
         key: None,
         parallel: PARALLEL,
+        pause: std::time::Duration::ZERO,
     };
     Ok(workflow("for-each", vec![step("each".to_owned(), json!({ "number": "${{ item }}" }), Some(each))?]))
 }

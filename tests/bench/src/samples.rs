@@ -64,19 +64,22 @@ pub(crate) struct Row<'r> {
 /// Rows under each other, each with the median, the middle half and the least and most of all rounds.
 pub(crate) fn table(rows: &[Row<'_>]) -> String {
     let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or_default();
-    let mut text = format!("  {:width$}  {:>10}   {:16}   all rounds", "", "median", "middle half");
+    let mut text = format!("  {:width$}  {:>10}   {:18}   all rounds", "", "median", "middle half");
     for Row { what, unit, samples } in rows {
         let at = |part| number(samples.quantile(part));
         let median = format!("{} {unit}", at(0.5));
         let half = format!("{} .. {}", at(0.25), at(0.75));
         // Writing to a String does not fail.
-        let _ = write!(text, "\n  {what:width$}  {median:>10}   {half:16}   {} .. {}", at(0.0), at(1.0));
+        let _ = write!(text, "\n  {what:width$}  {median:>10}   {half:18}   {} .. {}", at(0.0), at(1.0));
     }
     text
 }
 
-/// Three digits that count.
+/// Three digits that count; `-` for what was divided by zero.
 pub(crate) fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return "-".to_owned();
+    }
     let digits = match value.abs() {
         value if value >= 100.0 => 0,
         value if value >= 10.0 => 1,
@@ -116,6 +119,7 @@ mod tests {
     fn numbers_keep_three_digits() {
         let shown: Vec<_> = [0.1234, 1.234, 12.34, 1234.4].map(number).into();
         assert_eq!(shown, ["0.123", "1.23", "12.3", "1234"]);
+        assert_eq!(number(f64::NAN), "-");
     }
 
     #[test]

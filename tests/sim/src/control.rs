@@ -18,7 +18,7 @@ pub(crate) struct Control(pub(crate) Arc<Shared>);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
-    /// A terminal's id or number, `supabase`, or `*` for all terminals.
+    /// A terminal's id or number, `supabase`, `hikcentral`, or `*` for all terminals.
     device: String,
     order: Fault,
 }
@@ -55,13 +55,20 @@ impl Control {
                 done(&json!(terminal.quirks()))
             }
             ("POST", ["devices", id, verb]) => self.order(self.terminal(id)?, verb).await,
+            (_, ["recorders", rest @ ..]) => {
+                crate::recorder::control::act(&self.0.recorders, request, rest).await
+            }
             ("GET", ["ledger"]) => self.ledger(request),
             ("POST", ["faults"]) => self.fault(&body(request)?),
             ("DELETE", ["faults"]) => {
                 for terminal in &self.0.terminals {
                     terminal.device.faults.clear();
                 }
+                for recorder in &self.0.recorders {
+                    recorder.machine.faults.clear();
+                }
                 self.0.supabase.faults.clear();
+                self.0.hikcentral.faults.clear();
                 done(&json!({}))
             }
             ("GET", ["supabase", "tables", table]) => {
@@ -85,6 +92,7 @@ impl Control {
                 self.0.supabase.set_max_rows(rows.ok_or_else(|| bad("a number of rows".to_owned()))?);
                 done(&json!({}))
             }
+            (_, ["hikcentral", rest @ ..]) => self.0.hikcentral.control_port(request, rest).await,
             ("POST", ["shutdown"]) => {
                 self.0.asked_to_end.cancel();
                 done(&json!({}))
@@ -134,8 +142,12 @@ impl Control {
             .map_err(|error| bad(error.to_string()))?;
         match order.device.as_str() {
             "supabase" => self.0.supabase.faults.order(order.order),
+            "hikcentral" => self.0.hikcentral.faults.order(order.order),
             "*" => self.0.terminals.iter().for_each(|terminal| terminal.fault(order.order.clone())),
-            id => self.terminal(id)?.fault(order.order),
+            id => match self.0.recorders.iter().find(|recorder| recorder.id() == id) {
+                Some(recorder) => recorder.fault(order.order),
+                None => self.terminal(id)?.fault(order.order),
+            },
         }
         done(&json!({}))
     }

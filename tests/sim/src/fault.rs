@@ -138,8 +138,18 @@ impl Fault {
         if let (Mishap::Delay { ms }, true) = (&self.mishap, self.after_effect) {
             tokio::time::sleep(std::time::Duration::from_millis(*ms)).await;
         }
-        let Reply::Answer(mut answer) = reply else {
-            return reply;
+        let mut answer = match reply {
+            Reply::Answer(answer) => answer,
+            Reply::Generated(mut generated) => {
+                match self.mishap {
+                    Mishap::Cut { after } => generated.cut_after = Some(after as u64),
+                    Mishap::Slow(drip) => generated.slow = Some(drip),
+                    Mishap::Length(length) => generated.length = length,
+                    _ => {}
+                }
+                return Reply::Generated(generated);
+            }
+            other => return other,
         };
         match self.mishap {
             Mishap::Cut { after } => answer.delivery.cut_after = Some(after),

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::Control;
+use crate::hikcentral::{APP_KEY, APP_SECRET, HikCentral};
 use crate::ledger::Ledger;
+use crate::recorder::{self, Machine, RECORDER_PASSWORD, RECORDER_USER, Recorder};
 use crate::scenario::{self, People, Scenario};
 use crate::state;
 use crate::supabase::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};
@@ -22,6 +24,8 @@ use crate::wire::tls::Identity;
 pub struct FleetOptions {
     /// How many terminals.
     pub terminals: usize,
+    /// How many recorders; with any there are the tables `recorders` and `recordings`.
+    pub recorders: usize,
     /// What they and the database hold, and how they behave.
     pub scenario: Scenario,
     /// Where pictures and ids start; the same number makes the same fleet.
@@ -41,6 +45,7 @@ impl Default for FleetOptions {
     fn default() -> Self {
         Self {
             terminals: 2,
+            recorders: 0,
             scenario: Scenario::Calm,
             seed: 7,
             tls: false,
@@ -55,6 +60,7 @@ impl Default for FleetOptions {
 pub struct Fleet {
     shared: Arc<Shared>,
     supabase_door: Door,
+    hikcentral_door: Door,
     control_door: Door,
     tasks: TaskTracker,
     ended: CancellationToken,
@@ -64,7 +70,9 @@ pub struct Fleet {
 /// What the fleet and its control port both hold.
 pub(crate) struct Shared {
     pub(crate) terminals: Vec<Terminal>,
+    pub(crate) recorders: Vec<Recorder>,
     pub(crate) supabase: Arc<Supabase>,
+    pub(crate) hikcentral: Arc<HikCentral>,
     pub(crate) ledger: Ledger,
     pub(crate) people: People,
     pub(crate) roles: Vec<String>,
@@ -89,6 +97,10 @@ impl Fleet {
             Door::open(Arc::clone(&supabase) as _, None, tasks.clone(), ended.clone()).await?;
         supabase.set_origin(format!("http://127.0.0.1:{}", supabase_door.port()));
 
+        let hikcentral = Arc::new(HikCentral::new(ledger.clone()));
+        let hikcentral_door =
+            Door::open(Arc::clone(&hikcentral) as _, None, tasks.clone(), ended.clone()).await?;
+
         let mut terminals = Vec::with_capacity(cast.terminals.len());
         let mut roles = Vec::with_capacity(cast.terminals.len());
         let mut absent = Vec::new();
@@ -111,7 +123,18 @@ impl Fleet {
             terminals.push(terminal);
         }
 
+        let mut recorders = Vec::with_capacity(options.recorders);
+        for number in 0..options.recorders {
+            let machine = Arc::new(Machine::new(number, options.seed, ledger.clone()));
+            let door = Door::open(Arc::clone(&machine) as _, None, tasks.clone(), ended.clone()).await?;
+            recorders.push(Recorder { machine, door });
+        }
+
         scenario::fill(&supabase, &cast.people, &terminals, options.seed)?;
+        if !recorders.is_empty() {
+            supabase.define_tables(&recorder::tables()).map_err(anyhow::Error::msg)?;
+            supabase.seed("recorders", recorders.iter().map(Recorder::row).collect())?;
+        }
         if let Some(path) = &options.tables {
             let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             let tables: Value =
@@ -131,16 +154,34 @@ impl Fleet {
         }
 
         let asked_to_end = CancellationToken::new();
-        let shared =
-            Arc::new(Shared { terminals, supabase, ledger, people: cast.people, roles, asked_to_end });
+        let shared = Arc::new(Shared {
+            terminals,
+            recorders,
+            supabase,
+            hikcentral,
+            ledger,
+            people: cast.people,
+            roles,
+            asked_to_end,
+        });
         let control = Arc::new(Control(Arc::clone(&shared)));
         let control_door = Door::open(control, None, tasks.clone(), ended.clone()).await?;
-        Ok(Self { shared, supabase_door, control_door, tasks, ended, state: options.state })
+        Ok(Self { shared, supabase_door, hikcentral_door, control_door, tasks, ended, state: options.state })
     }
 
     /// `http://127.0.0.1:PORT` of the Supabase.
     pub fn supabase_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.supabase_door.port())
+    }
+
+    /// `http://127.0.0.1:PORT` of the HikCentral.
+    pub fn hikcentral_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.hikcentral_door.port())
+    }
+
+    /// The HikCentral itself: persons, groups, switches.
+    pub fn hikcentral(&self) -> &HikCentral {
+        &self.shared.hikcentral
     }
 
     /// `http://127.0.0.1:PORT` of the control port.
@@ -171,6 +212,19 @@ impl Fleet {
         &self.shared.terminals
     }
 
+    /// Recorder number `index`, from 0.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn recorder(&self, index: usize) -> &Recorder {
+        &self.shared.recorders[index]
+    }
+
+    /// All recorders.
+    pub fn recorders(&self) -> &[Recorder] {
+        &self.shared.recorders
+    }
+
     /// What each terminal is in the scenario, e.g. `offline`, in their order.
     pub fn roles(&self) -> &[String] {
         &self.shared.roles
@@ -192,9 +246,12 @@ impl Fleet {
             json!({ "id": terminal.id(), "port": terminal.port(), "url": terminal.url(), "role": role })
         }).collect();
         let fingerprint = self.shared.terminals.first().and_then(|terminal| terminal.identity.as_ref());
-        json!({
+        let mut ready = json!({
             "supabase": {
                 "url": self.supabase_url(), "service_key": SERVICE_KEY, "publishable_key": PUBLISHABLE_KEY,
+            },
+            "hikcentral": {
+                "url": self.hikcentral_url(), "app_key": APP_KEY, "app_secret": APP_SECRET,
             },
             "terminals": {
                 "user": USER, "password": PASSWORD, "count": list.len(),
@@ -202,7 +259,21 @@ impl Fleet {
             },
             "control": self.control_url(),
             "employees": self.shared.people.ready(),
-        })
+        });
+        if !self.shared.recorders.is_empty() {
+            let list: Vec<Value> = self
+                .shared
+                .recorders
+                .iter()
+                .map(
+                    |recorder| json!({ "id": recorder.id(), "port": recorder.port(), "url": recorder.url() }),
+                )
+                .collect();
+            ready["recorders"] = json!({
+                "user": RECORDER_USER, "password": RECORDER_PASSWORD, "count": list.len(), "list": list,
+            });
+        }
+        ready
     }
 
     /// Waits until somebody asks for the end over the control port.

@@ -28,6 +28,12 @@ pub enum Kind {
     UserRefused,
     /// Persons were deleted by name.
     UserDelete,
+    /// A card was bound.
+    CardWrite,
+    /// Cards were removed by name.
+    CardDelete,
+    /// A setting was written: clock, time server, receiver of events.
+    SettingWrite,
     /// A delete without a list: EVERYBODY is gone. No well-behaved client does this.
     WipedEverybody,
     /// Wrong credentials, counted towards the lock-out.
@@ -40,12 +46,30 @@ pub enum Kind {
     TriedWhileLocked,
     /// A password came as Basic where only Digest is offered.
     BasicSent,
+    /// Members of an access group changed, or were said to.
+    AccessWrite,
+    /// Access rights were applied to doors, or were said to be.
+    Applied,
+    /// A door was given an order.
+    DoorControl,
+    /// A subscription for events changed.
+    Subscription,
     /// Rows were inserted, changed or deleted.
     RowWrite,
     /// A stored object was written, moved or deleted.
     ObjectWrite,
     /// A missing or wrong API key.
     KeyRefused,
+    /// A recorder answered a search.
+    SearchDone,
+    /// A recorder refused a search.
+    SearchRefused,
+    /// A recorder sent a segment, or as much of it as the note says.
+    SegmentSent,
+    /// A recorder refused to send a segment.
+    SegmentRefused,
+    /// A recorder sent a snapshot.
+    SnapshotSent,
 }
 
 /// One line of the ledger.

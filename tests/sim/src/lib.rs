@@ -24,9 +24,11 @@ mod auth;
 mod control;
 mod fault;
 mod fleet;
+mod hikcentral;
 mod ledger;
 mod photo;
 mod quirks;
+mod recorder;
 mod scenario;
 mod state;
 mod supabase;
@@ -36,12 +38,19 @@ mod wire;
 pub use auth::{Algorithm, Parts as DigestParts, digest_response};
 pub use fault::{Fault, Mishap};
 pub use fleet::{Fleet, FleetOptions};
+pub use hikcentral::{
+    APP_KEY, APP_SECRET, FullDatabase, HikCentral, HikCentralPerson, HikCentralQuirks, UnknownPath,
+};
 pub use ledger::{Entry, FaceWrite, Kind, Ledger};
 pub use photo::{Sampling, Sketch};
 pub use quirks::{
     Algorithms, Basic, BusyAs, ChallengeForm, DeadNonce, Drip, EmptyDelete, Length, LockBody, Namespace,
     OverMax, OverlongName, Oversize, Parts, Position, Quirks, SetUp, Support, XmlVersion,
 };
+pub use recorder::{
+    Container, DownloadMethod, Empty, Inputs, PositionName, RECORDER_PASSWORD, RECORDER_USER, Recorder,
+    RecorderHabits, SearchId, SearchTime, Segment, Snapshot, TrackList, WrongPosition,
+};
 pub use scenario::{People, Person, Role, Scenario};
 pub use supabase::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};
-pub use terminal::{Face, FaceState, PASSWORD, Terminal, TerminalState, USER, User};
+pub use terminal::{Card, Face, FaceState, Happening, PASSWORD, Terminal, TerminalState, USER, User};

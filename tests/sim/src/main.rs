@@ -22,6 +22,9 @@ struct Arguments {
     /// How many terminals.
     #[arg(long, default_value_t = 25)]
     terminals: usize,
+    /// How many recorders; with any there are the tables `recorders` and `recordings`.
+    #[arg(long, default_value_t = 0)]
+    recorders: usize,
     /// Where pictures and ids start; the same number makes the same fleet.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -76,6 +79,9 @@ terminal with its port, and an inactive one. Functions: add_them(a, b), echo(val
 (public), documents (private). Roles of people are in the ready line: complete, relative_photo, leading_zeros, without_photo,
 without_number, without_biometrics.
 
+Recorders (--recorders N) have channels, recordings of any size that are made while they are downloaded, and the habits of real
+ones: PUT /recorders/ID/habits. `recorders` has a row per recorder with its port; `recordings` is for what is exported.
+
 --tables FILE adds tables:
   { "cities": { "columns": { "id": "bigint", "name": "text" }, "primary_key": ["id"], "not_null": ["name"],
                 "unique": [["name"]], "defaults": { "id": "identity" },
@@ -87,8 +93,11 @@ Control port (JSON; a device is named by its id or its number from 0):
   GET    /devices, /devices/ID              state: port, online, locked, requests, failed logins, faces with sha256
   GET    /devices/ID/quirks                 all switches; PUT changes those that are given
   POST   /devices/ID/offline | online | lock | unlock | reset | certificate
+  GET    /recorders, /recorders/ID          state; PUT /recorders/ID/habits changes switches, GET shows them
+  GET    /recorders/ID/segments[/NAME]      what is recorded; with a name its sha256
+  POST   /recorders/ID/offline | online
   GET    /ledger?since=SEQ&device=ID&kind=KIND
-  POST   /faults                            { "device": "terminal-01" | "supabase" | "*", "path": "/ISAPI/", "method": "PUT",
+  POST   /faults                            { "device": "terminal-01" | "supabase" | "hikcentral" | "*", "path": "/ISAPI/", "method": "PUT",
                                               "authorized": true, "skip": 0, "times": 1, "after_effect": false,
                                               "mishap": "reset" | "silence" | "garbage" | "html" | { "status": { "status": 503 } } |
                                                 { "cut": { "after": 20 } } | { "slow": { "bytes": 1, "every_ms": 50 } } |
@@ -96,6 +105,9 @@ Control port (JSON; a device is named by its id or its number from 0):
   DELETE /faults                            forgets all orders
   GET    /supabase/tables/T                 rows; PUT replaces them (a list) or defines the table (an object as above)
   PUT    /supabase/max-rows                 a number: the most rows of one answer
+  GET    /hikcentral                        persons, groups, what reached the doors, subscriptions
+  GET    /hikcentral/quirks                 all switches of the HikCentral; PUT changes those that are given
+  POST   /hikcentral/push                   { "type": 196893, "data": { .. } }: an event push to the subscribers of that type
   POST   /shutdown"#;
 
 #[tokio::main]
@@ -105,6 +117,7 @@ async fn main() -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let fleet = Fleet::start(FleetOptions {
         terminals: arguments.terminals,
+        recorders: arguments.recorders,
         scenario: arguments.scenario.into(),
         seed: arguments.seed,
         tls: arguments.tls,

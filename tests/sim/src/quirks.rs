@@ -108,6 +108,14 @@ pub struct Quirks {
     pub oversize: Oversize,
     /// Writes of persons and faces answer success and store nothing.
     pub lying: bool,
+    /// Writes of clock, time server and receivers of events answer success and change nothing.
+    pub lying_settings: bool,
+    /// Deleting people with all they have takes so many looks at its progress.
+    pub delete_looks: u32,
+    /// Such a deletion ends `failed`.
+    pub delete_fails: bool,
+    /// Events have no number, and a time without offset.
+    pub events_without_serial: bool,
     /// A stored face can be seen only after so many milliseconds.
     pub visible_after_ms: u64,
     /// `faceURL` names an address that is not the device's.
@@ -191,6 +199,10 @@ impl Default for Quirks {
             min_side: 0,
             oversize: Oversize::PicSizeExceedError,
             lying: false,
+            lying_settings: false,
+            delete_looks: 2,
+            delete_fails: false,
+            events_without_serial: false,
             visible_after_ms: 0,
             face_url_wrong_host: false,
             face_url_told: true,

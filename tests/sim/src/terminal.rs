@@ -1,7 +1,10 @@
 //! One simulated access terminal (persona T of `facts/isapi.md 11.2`): a device with people, faces, an account with a
 //! lock, and every habit of [`Quirks`].
 
+mod administration;
 mod answer;
+mod cards;
+pub(crate) mod extras;
 mod faces;
 pub(crate) mod library;
 mod picture;
@@ -20,6 +23,8 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use self::answer::Call;
+use self::extras::Extras;
+pub use self::extras::{Card, Happening};
 pub use self::library::{Face, User};
 use self::library::{Library, Snapshot};
 use crate::auth::{Guard, Reason};
@@ -146,6 +151,31 @@ impl Terminal {
         self.device.library().put_face(fpid, picture, "scenario", Duration::ZERO);
     }
 
+    /// The cards it has.
+    pub fn cards(&self) -> Vec<Card> {
+        self.device.extras().cards.clone()
+    }
+
+    /// Binds a card as if an administrator had done so.
+    pub fn put_card(&self, employee_no: &str, card_no: &str) {
+        let fields = serde_json::Map::from_iter([("cardType".to_owned(), "normalCard".into())]);
+        self.device.extras().cards.push(Card {
+            employee_no: employee_no.to_owned(),
+            card_no: card_no.to_owned(),
+            fields,
+        });
+    }
+
+    /// Something happens at the terminal now: a line in its log.
+    pub fn happen(&self, major: u32, minor: u32, employee_no: Option<&str>) {
+        self.device.extras().happened(major, minor, employee_no, serde_json::Map::new());
+    }
+
+    /// Its own log.
+    pub fn log(&self) -> Vec<Happening> {
+        self.device.extras().log.clone()
+    }
+
     /// Its switches.
     pub fn quirks(&self) -> Quirks {
         Quirks::clone(&self.device.quirks())
@@ -195,6 +225,7 @@ impl Terminal {
         self.device.guard.forget();
         self.device.set_quirks(initial.quirks.clone());
         *self.device.library() = initial.library.clone();
+        *self.device.extras() = Extras::default();
         if initial.locked {
             self.lock();
         }
@@ -213,6 +244,7 @@ pub(crate) struct Device {
     pub(crate) guard: Guard,
     pub(crate) faults: Faults,
     library: Mutex<Library>,
+    extras: Mutex<Extras>,
     initial: Snapshot,
     pub(crate) ledger: Ledger,
     requests: AtomicU64,
@@ -232,6 +264,7 @@ impl Device {
             guard: Guard::new(USER, PASSWORD, &realm),
             faults: Faults::default(),
             library: Mutex::new(initial.library.clone()),
+            extras: Mutex::default(),
             initial,
             ledger,
             requests: AtomicU64::new(0),
@@ -249,6 +282,11 @@ impl Device {
 
     pub(crate) fn library(&self) -> MutexGuard<'_, Library> {
         self.library.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where both are held, the lock of the library is taken first.
+    pub(crate) fn extras(&self) -> MutexGuard<'_, Extras> {
+        self.extras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many persons, and which faces.

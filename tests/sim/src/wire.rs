@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod door;
+pub(crate) mod generated;
 pub(crate) mod multipart;
 pub(crate) mod read;
 pub(crate) mod tls;
@@ -80,6 +81,8 @@ pub(crate) enum Reply {
     Silence,
     /// These bytes instead of HTTP, then the end.
     Raw(Bytes),
+    /// An answer whose body is made while it is sent.
+    Generated(generated::Generated),
 }
 
 /// An HTTP answer.

@@ -87,8 +87,7 @@ impl Connection {
     ) -> Result<Self, Failure> {
         let scope = scope(name, &entry.params, params)?;
         let target = Target::parse(&text(&entry.url, &scope, name, "url")?, name)?;
-        // Evaluated without any name, the url can only hold what is written out.
-        let host_is_fixed = entry.url.evaluate(&Scope::new()).is_ok();
+        let host_is_fixed = entry.has_fixed_host();
         let key = match &entry.key {
             Some(key) => text(key, &scope, name, "key")?,
             None => target.origin.clone(),

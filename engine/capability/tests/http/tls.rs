@@ -57,7 +57,7 @@ async fn an_unpinned_self_signed_certificate_is_refused_with_the_way_out() {
     assert!(
         failure.message.contains(
             "the certificate is not trusted: if this device's certificate is self-signed, look at its fingerprint and \
-             run `bascule connection pin NAME`"
+             run `bascule connection pin terminal`"
         ),
         "{failure}"
     );

@@ -224,8 +224,8 @@ fn rows_table(rows: &[Value]) -> String {
         // The items of a step: what a device answered is in `runs show`; here it would push the reasons off the screen.
         let item = row.contains_key("key") && row.contains_key("status");
         for (key, value) in row {
-            let shown = !value.is_null() && !(item && key == "output");
-            if shown && !columns.contains(&key.as_str()) {
+            let hidden = value.is_null() || (item && key == "output");
+            if !hidden && !columns.contains(&key.as_str()) {
                 columns.push(key);
             }
         }

@@ -6,6 +6,7 @@ mod compiled_code;
 mod hostile;
 mod lending;
 mod loading;
+mod pictures;
 mod shipped;
 mod stage;
 mod values;

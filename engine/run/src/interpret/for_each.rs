@@ -79,6 +79,8 @@ impl<'w> Interpreter<'w> {
 
         let semaphore = Arc::new(Semaphore::new(usize::try_from(each.parallel.max(1)).unwrap_or(usize::MAX)));
         let mut running = FuturesUnordered::new();
+        // Slots whose item has ended and that may not be taken yet.
+        let mut resting = FuturesUnordered::new();
         let mut put_aside = None;
         loop {
             let may_begin =
@@ -90,10 +92,18 @@ impl<'w> Interpreter<'w> {
             let slot = Slot::of_item(Arc::clone(&semaphore), grip.slot());
             tokio::select! {
                 biased;
-                Some((index, ended)) = running.next(), if !running.is_empty() => {
+                Some((index, ended, held)) = running.next(), if !running.is_empty() => {
                     let ended: Result<End, Stop> = ended;
                     match ended {
                         Ok(end) => {
+                            if !each.pause.is_zero() && end.status != Status::Skipped {
+                                let mut held: Grip = held;
+                                resting.push(async move {
+                                    held.tighten().await;
+                                    self.context.rest(each.pause).await;
+                                    drop(held);
+                                });
+                            }
                             stopped |= stops(&end);
                             ends[index] = Some(end);
                             self.context.settle().await?;
@@ -109,8 +119,12 @@ impl<'w> Interpreter<'w> {
                     let at = place.item(&item.key);
                     let around = item_around(around, each, index, item);
                     self.context.tell(Event::ItemStarted { place: at.clone() });
-                    running.push(async move { (index, self.single(step, &at, &around, &mut grip).await) });
+                    running.push(async move {
+                        let end = self.single(step, &at, &around, &mut grip).await;
+                        (index, end, grip)
+                    });
                 }
+                Some(()) = resting.next(), if !resting.is_empty() => {}
                 // Checked again: begins nothing more.
                 () = around.cancel.cancelled(), if next.is_some() && !around.cancel.is_cancelled() => {}
             }

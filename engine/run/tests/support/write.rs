@@ -95,8 +95,13 @@ impl Keywords for Step {
 
     fn for_each(mut self, items: &str, variable: &str, key: Option<&str>, parallel: u32) -> Self {
         let key = key.map(|key| template(key.into()));
-        self.for_each =
-            Some(ForEach { items: expression(items), variable: variable.to_owned(), key, parallel });
+        self.for_each = Some(ForEach {
+            items: expression(items),
+            variable: variable.to_owned(),
+            key,
+            parallel,
+            pause: Duration::ZERO,
+        });
         self
     }
 

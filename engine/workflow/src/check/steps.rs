@@ -8,7 +8,7 @@ use crate::document::Node;
 use crate::plan::{Action, Call, ForEach, SkipIf, Step};
 use crate::problem::{Problem, codes};
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "id",
     "name",
     "uses",
@@ -19,6 +19,7 @@ const KEYS: [&str; 21] = [
     "as",
     "key",
     "parallel",
+    "pause",
     "keep-going",
     "retry",
     "timeout",
@@ -180,7 +181,7 @@ impl<'a> Checker<'a> {
         let Some(node) = fields.get("for-each") else {
             self.keys_exclude(
                 fields,
-                &["as", "key", "parallel"],
+                &["as", "key", "parallel", "pause"],
                 "without `for-each`",
                 "add `for-each:` with a list, or remove it",
             );
@@ -213,7 +214,8 @@ impl<'a> Checker<'a> {
             .get("parallel")
             .and_then(|node| self.integer(node, "parallel", 1..=MAX_PARALLEL))
             .unwrap_or(1);
-        let for_each = items.map(|(items, _)| ForEach { items, variable, key, parallel });
+        let pause = fields.get("pause").and_then(|node| self.duration(node, "pause")).unwrap_or_default();
+        let for_each = items.map(|(items, _)| ForEach { items, variable, key, parallel, pause });
         (for_each, inner)
     }
 

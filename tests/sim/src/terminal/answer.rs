@@ -3,7 +3,7 @@
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
-use super::{Device, faces, search, system, users};
+use super::{Device, administration, cards, faces, search, system, users};
 use crate::auth::Refusal;
 use crate::fault::html;
 use crate::quirks::{LockBody, Quirks};
@@ -36,6 +36,7 @@ const ERRORS: &[(&str, u32, u32, u16)] = &[
     ("MessageParametersLack", 6, 0x6000_0019, 400),
     ("nameContainsInvalidCharcters", 6, 0x6000_001c, 400),
     ("nameIsOverlong", 6, 0x6000_001d, 400),
+    ("badXmlContent", 6, 0x6000_0003, 400),
     ("faceLibraryIDError", 6, 0x6000_0031, 400),
     ("faceLibraryError", 6, 0x6000_0034, 400),
     ("PicAnalysisNoTargetError", 6, 0x6000_0036, 400),
@@ -48,12 +49,15 @@ const ERRORS: &[(&str, u32, u32, u16)] = &[
     ("deleteNoExistFace", 6, 0x6000_6015, 400),
     ("employeeNoNotExist", 6, 0x6000_601f, 400),
     ("employeeNoAlreadyExist", 6, 0x6000_6020, 400),
+    ("cardNoNotExist", 6, 0x6000_6003, 400),
+    ("cardNoAlreadyExist", 6, 0x6000_6033, 400),
     ("illegalEmployeeNo", 6, 0x6000_6036, 400),
     ("deviceUserFull", 6, 0x6000_7000, 400),
     ("deviceFaceFull", 6, 0x6000_7001, 400),
     ("deviceUserAlreadyExist", 6, 0x6000_7002, 400),
     ("deviceUserNotExist", 6, 0x6000_7003, 400),
     ("deviceUserAlreadyExistFace", 6, 0x6000_7004, 400),
+    ("cardFullPerUser", 6, 0x6000_7005, 400),
 ];
 
 /// How one path and method is answered.
@@ -65,6 +69,8 @@ enum Action {
     UserCheck,
     Users(users::Action),
     Faces(faces::Action),
+    Cards(cards::Action),
+    Administration(administration::Action),
     SearchUsers,
     SearchFaces,
 }
@@ -81,6 +87,25 @@ const ROUTES: &[(&str, &str, Action)] = &[
     ("PUT", "/isapi/accesscontrol/userinfo/modify", Action::Users(users::Action::Modify)),
     ("PUT", "/isapi/accesscontrol/userinfo/setup", Action::Users(users::Action::SetUp)),
     ("PUT", "/isapi/accesscontrol/userinfo/delete", Action::Users(users::Action::Delete)),
+    ("PUT", "/isapi/accesscontrol/userinfodetail/delete", Action::Cards(cards::Action::DeletePeople)),
+    ("GET", "/isapi/accesscontrol/userinfodetail/deleteprocess", Action::Cards(cards::Action::DeleteProcess)),
+    ("GET", "/isapi/accesscontrol/cardinfo/count", Action::Cards(cards::Action::Count)),
+    ("POST", "/isapi/accesscontrol/cardinfo/record", Action::Cards(cards::Action::Record)),
+    ("POST", "/isapi/accesscontrol/cardinfo/search", Action::Cards(cards::Action::Search)),
+    ("PUT", "/isapi/accesscontrol/cardinfo/delete", Action::Cards(cards::Action::Delete)),
+    (
+        "GET",
+        "/isapi/accesscontrol/capabilities",
+        Action::Administration(administration::Action::AccessCapabilities),
+    ),
+    ("GET", "/isapi/accesscontrol/acsworkstatus", Action::Administration(administration::Action::Doors)),
+    ("POST", "/isapi/accesscontrol/acsevent", Action::Administration(administration::Action::SearchLog)),
+    ("PUT", "/isapi/system/time", Action::Administration(administration::Action::SetTime)),
+    ("GET", "/isapi/system/time/ntpservers", Action::Administration(administration::Action::Servers)),
+    ("PUT", "/isapi/system/time/ntpservers/1", Action::Administration(administration::Action::SetServer)),
+    ("GET", "/isapi/system/network/interfaces", Action::Administration(administration::Action::Network)),
+    ("GET", "/isapi/event/notification/httphosts", Action::Administration(administration::Action::Hosts)),
+    ("PUT", "/isapi/event/notification/httphosts", Action::Administration(administration::Action::SetHosts)),
     ("GET", "/isapi/intelligent/fdlib", Action::Faces(faces::Action::Libraries)),
     ("POST", "/isapi/intelligent/fdlib", Action::Faces(faces::Action::CreateLibrary)),
     ("GET", "/isapi/intelligent/fdlib/capabilities", Action::Faces(faces::Action::Capabilities)),
@@ -99,6 +124,15 @@ impl Call<'_> {
             return faces::picture(self);
         }
         let path = self.request.path().to_ascii_lowercase();
+        if let Some(code) = &self.quirks.error_in_200
+            && self.request.method != "GET"
+            && (path.contains("/remotecontrol/door/") || path.contains("/httphosts/"))
+        {
+            return Answer { status: 200, ..self.error(code, "") };
+        }
+        if let Some(answer) = administration::numbered(self, &path) {
+            return answer;
+        }
         let mut known_path = false;
         for (method, route, action) in ROUTES {
             if path != *route {
@@ -121,7 +155,13 @@ impl Call<'_> {
     async fn act(&self, action: Action) -> Answer {
         if let Some(code) = &self.quirks.error_in_200
             && self.request.method != "GET"
-            && !matches!(action, Action::SearchUsers | Action::SearchFaces)
+            && !matches!(
+                action,
+                Action::SearchUsers
+                    | Action::SearchFaces
+                    | Action::Cards(cards::Action::Search)
+                    | Action::Administration(administration::Action::SearchLog)
+            )
         {
             return Answer { status: 200, ..self.error(code, "") };
         }
@@ -132,6 +172,8 @@ impl Call<'_> {
             Action::UserCheck => system::user_check(self),
             Action::Users(action) => users::act(self, action),
             Action::Faces(action) => faces::act(self, action).await,
+            Action::Cards(action) => cards::act(self, action),
+            Action::Administration(action) => administration::act(self, action),
             Action::SearchUsers => search::users(self),
             Action::SearchFaces => search::faces(self),
         }

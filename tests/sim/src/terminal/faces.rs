@@ -295,7 +295,8 @@ struct Modeller<'a>(&'a AtomicBool);
 
 impl<'a> Modeller<'a> {
     fn take(busy: &'a AtomicBool) -> Option<Self> {
-        (!busy.swap(true, Ordering::AcqRel)).then_some(Self(busy))
+        // Made only when it was free: dropping one gives the modeller back.
+        if busy.swap(true, Ordering::AcqRel) { None } else { Some(Self(busy)) }
     }
 }
 

@@ -102,7 +102,8 @@ fn user_json(call: &Call<'_>, library: &Library, user: &User, raw_names: &mut Ve
     record.insert("name".to_owned(), name.into());
     record.extend(user.fields.clone());
     let face = library.visible_face(&user.employee_no);
-    record.insert("numOfCard".to_owned(), 0.into());
+    let cards = call.device.extras().cards.iter().filter(|card| card.employee_no == user.employee_no).count();
+    record.insert("numOfCard".to_owned(), cards.into());
     record.insert("numOfFP".to_owned(), 0.into());
     record.insert("numOfFace".to_owned(), u32::from(face.is_some()).into());
     if let Some(face) = face.filter(|_| call.quirks.face_url_told) {
@@ -150,13 +151,13 @@ impl<'a> Wanted<'a> {
 }
 
 /// Which part of the result is asked for.
-struct Page {
+pub(super) struct Page {
     from: usize,
     most: usize,
 }
 
 impl Page {
-    fn of(call: &Call<'_>, condition: &Map<String, Value>) -> Result<Self, Answer> {
+    pub(super) fn of(call: &Call<'_>, condition: &Map<String, Value>) -> Result<Self, Answer> {
         let number = |name: &str| {
             let value = condition.get(name)?;
             value.as_u64().or_else(|| value.as_str()?.parse().ok())
@@ -181,13 +182,13 @@ impl Page {
         Ok(Self { from, most: most.min(quirks.max_results) })
     }
 
-    fn cut<'a, T>(&self, found: &'a [T]) -> &'a [T] {
+    pub(super) fn cut<'a, T>(&self, found: &'a [T]) -> &'a [T] {
         let start = self.from.min(found.len());
         let end = start.saturating_add(self.most).min(found.len());
         found.get(start..end).unwrap_or_default()
     }
 
-    fn status<T>(&self, quirks: &Quirks, found: &[T], shown: &[T]) -> String {
+    pub(super) fn status<T>(&self, quirks: &Quirks, found: &[T], shown: &[T]) -> String {
         if shown.is_empty() {
             quirks.no_match.clone()
         } else if self.from + shown.len() < found.len() {

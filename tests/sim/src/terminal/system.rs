@@ -52,11 +52,15 @@ pub(super) fn time(call: &Call<'_>) -> Answer {
     // POSIX writes zones with the sign turned round; the label is always CST.
     let sign = if minutes > 0 { '-' } else { '+' };
     let zone = format!("CST{sign}{}:{:02}:00", minutes.abs() / 60, minutes.abs() % 60);
+    let (mode, zone) = {
+        let extras = call.device.extras();
+        (extras.time_mode.clone(), extras.time_zone.clone().unwrap_or(zone))
+    };
     if call.wants_json() && call.quirks.device_info_json {
-        return call.json(200, &json!({ "Time": { "timeMode": "NTP", "localTime": now, "timeZone": zone } }));
+        return call.json(200, &json!({ "Time": { "timeMode": mode, "localTime": now, "timeZone": zone } }));
     }
     let inner =
-        format!("<timeMode>NTP</timeMode>\n<localTime>{now}</localTime>\n<timeZone>{zone}</timeZone>\n");
+        format!("<timeMode>{mode}</timeMode>\n<localTime>{now}</localTime>\n<timeZone>{zone}</timeZone>\n");
     call.xml(200, "Time", &inner)
 }
 

@@ -53,11 +53,14 @@ fn count(call: &Call<'_>) -> Answer {
     let library = call.device.library();
     let with_face =
         library.users.iter().filter(|user| library.visible_face(&user.employee_no).is_some()).count();
+    let extras = call.device.extras();
+    let with_card: std::collections::BTreeSet<&str> =
+        extras.cards.iter().map(|card| card.employee_no.as_str()).collect();
     call.json(
         200,
         &json!({ "UserInfoCount": {
             "userNumber": library.users.len(), "bindFaceUserNumber": with_face,
-            "bindFingerprintUserNumber": 0, "bindCardUserNumber": 0,
+            "bindFingerprintUserNumber": 0, "bindCardUserNumber": with_card.len(),
         } }),
     )
 }
@@ -178,6 +181,7 @@ fn remove(call: &Call<'_>, numbers: &[String]) -> Answer {
         library.users.retain(|user| !numbers.contains(&user.employee_no));
         if call.quirks.delete_takes_face {
             library.faces.retain(|face| !numbers.contains(&face.fpid));
+            call.device.extras().cards.retain(|card| !numbers.contains(&card.employee_no));
         }
     }
     drop(library);

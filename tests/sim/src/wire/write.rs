@@ -83,7 +83,7 @@ pub(crate) async fn answer<S: AsyncWrite + Unpin>(
     Ok(keep)
 }
 
-fn reason(status: u16) -> &'static str {
+pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",

@@ -5,6 +5,7 @@ mod digest;
 mod faces;
 mod files;
 mod fleet;
+mod hikcentral;
 mod lock;
 mod people;
 mod trouble;

@@ -72,6 +72,10 @@ async fn secrets_are_listed_without_their_values() {
 fn the_canaries_are_the_secrets_that_the_suite_uses() {
     let canaries: Vec<&str> = xtask::canary::CANARIES.iter().map(|(_, secret)| *secret).collect();
     assert!(canaries.contains(&PASSWORD) && canaries.contains(&SERVICE_KEY), "{canaries:?}");
+    assert!(
+        canaries.contains(&bascule_sim::APP_KEY) && canaries.contains(&bascule_sim::APP_SECRET),
+        "{canaries:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

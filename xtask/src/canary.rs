@@ -3,10 +3,13 @@
 use base64::Engine as _;
 
 /// Secrets by the name under which a project stores them.
-pub const CANARIES: [(&str, &str); 3] = [
+pub const CANARIES: [(&str, &str); 6] = [
     ("terminal-password", "demo-Terminal-1!"),
     ("supabase-key", "sb_secret_demo0000000000000000000_00000000"),
     ("wrong-terminal-password", "Not-the-password-9!"),
+    ("hcp-key", "21000417"),
+    ("hcp-secret", "Wv7Lk2QzTn9RbXe4Ha1C"),
+    ("wrong-hcp-secret", "Not-The-Secret-9"),
 ];
 
 /// A form of a secret.

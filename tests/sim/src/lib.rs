@@ -1,4 +1,4 @@
-//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, and a Supabase. They check what they are
+//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, recorders, a HikCentral, and a Supabase. They check what they are
 //! sent, misbehave on request, and keep a ledger of what they were really asked to change.
 //!
 //! Nothing here is shared with the client: the digest is recomputed, multipart and JPEG are read, HTTP is written by this

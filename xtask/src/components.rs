@@ -41,6 +41,7 @@ pub fn plugins() -> Result<PathBuf> {
         Package::Plugin { package: "hikcentral-plugin", component: "hikcentral" },
         Package::Plugin { package: "isapi-plugin", component: "isapi" },
         Package::Plugin { package: "nvr-plugin", component: "nvr" },
+        Package::Plugin { package: "photo-plugin", component: "photo" },
         Package::Plugin { package: "supabase-plugin", component: "supabase" },
     ])
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::process::{Simulator, build_binaries, must, root, say};
-use crate::stage::Stage;
+use crate::stage::{Stage, key_file};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "\nThe run above ended `failed` because three terminals could not be served, which is the truth; exit code 1 says so too.\n\
          Look around: target/debug/bascule -C {} --key-file {} runs show last",
         folder.display(),
-        folder.with_extension("key").display()
+        key_file().display()
     ));
     simulator.stop();
     Ok(())

@@ -13,7 +13,6 @@ use crate::process::{Simulator, root};
 pub(crate) struct Stage {
     /// The folder with `bascule.yaml`.
     pub(crate) folder: PathBuf,
-    key: PathBuf,
     bascule: PathBuf,
 }
 
@@ -29,17 +28,13 @@ impl Stage {
             fs::remove_dir_all(folder)?;
         }
         fs::create_dir_all(folder.join("workflows"))?;
-        let key = folder.with_extension("key");
-        if key.exists() {
-            fs::remove_file(&key)?;
-        }
         fs::write(folder.join("bascule.yaml"), inventory(simulator)?)?;
         for name in ["update-face-photo", "update-face-photo-upload"] {
             let file = format!("{name}.yaml");
             let text = fs::read_to_string(root().join("workflows").join(&file))?;
             fs::write(folder.join("workflows").join(&file), edit(text)?)?;
         }
-        let stage = Self { folder: folder.to_owned(), key, bascule: binaries.join("bascule") };
+        let stage = Self { folder: folder.to_owned(), bascule: binaries.join("bascule") };
         stage.secret("supabase-key", simulator.text("/supabase/service_key")?)?;
         stage.secret("terminal-password", simulator.text("/terminals/password")?)?;
         Ok(stage)
@@ -52,7 +47,9 @@ impl Stage {
             .arg("-C")
             .arg(&self.folder)
             .arg("--key-file")
-            .arg(&self.key)
+            .arg(key_file())
+            .arg("--cache")
+            .arg(root().join("target").join("stage-compiled"))
             .arg("--plugins")
             .arg(root().join("target").join("components"))
             .args(arguments);
@@ -73,6 +70,11 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// The key of every stage: shared, as the compiled plugins that it seals are, which take longer to make than most runs.
+pub(crate) fn key_file() -> PathBuf {
+    root().join("target").join("stage.key")
 }
 
 /// The inventory for the simulator's addresses.

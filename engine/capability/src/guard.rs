@@ -23,6 +23,9 @@ use crate::secret::Secret;
 
 /// Failing logins per account and [`WINDOW_MS`].
 const TRIES: usize = 2;
+/// Logins per account and [`WINDOW_MS`] when those count too whose answer a crash took along. Devices lock at five; a login
+/// that was cut off need not have failed, so two crashes do not close the account, and four tries never lock it.
+const TRIES_WITH_LOST: usize = 4;
 const WINDOW_MS: i64 = 30 * 60 * 1000;
 
 pub(crate) const STEPS: &[&str] = &["CREATE TABLE login_guard (
@@ -76,7 +79,7 @@ struct Gate {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    /// When failing logins were sent, in milliseconds since the epoch; also those whose end is not known yet.
+    /// When failing logins were sent, in milliseconds since the epoch; below zero those whose end is not known.
     tries: Vec<i64>,
     /// Until when the device itself has locked the account.
     locked_until: Option<i64>,
@@ -89,7 +92,9 @@ struct State {
 impl State {
     fn forget_old(&mut self, now: i64) {
         // A try from the future is one from before the clock was set back.
-        self.tries.retain(|at| now.saturating_sub(*at) < WINDOW_MS && *at <= now.saturating_add(WINDOW_MS));
+        self.tries.retain(|at| {
+            now.saturating_sub(at.abs()) < WINDOW_MS && at.abs() <= now.saturating_add(WINDOW_MS)
+        });
         if self.locked_until.is_some_and(|until| until <= now) {
             self.locked_until = None;
         }
@@ -183,16 +188,21 @@ impl Guard {
         if let Some(until) = state.locked_until {
             return Err(device_locked(wording, span(until.saturating_sub(now))));
         }
+        let refused = state.tries.iter().filter(|at| **at > 0).count();
         match state.tries.first() {
-            Some(oldest) if state.tries.len() >= TRIES => {
-                let left = span(oldest.saturating_add(WINDOW_MS).saturating_sub(now));
+            Some(oldest) if refused >= TRIES || state.tries.len() >= TRIES_WITH_LOST => {
+                let left = span(oldest.abs().saturating_add(WINDOW_MS).saturating_sub(now));
                 Err(Failure::new(
                     Kind::LockedOut,
                     format!(
-                        "{} refused the login of `{}` {TRIES} times: nothing is sent for {} so that the account is \
+                        "{} refused the login of `{}` {refused} times{}: nothing is sent for {} so that the account is \
                          not locked; setting the right secret ({}) ends this at once",
                         wording.peer,
                         account.user,
+                        match state.tries.len() - refused {
+                            0 => String::new(),
+                            lost => format!(", and {lost} more were cut off before an answer"),
+                        },
                         in_words(left),
                         wording.mend
                     ),
@@ -286,8 +296,9 @@ impl Admission<'_> {
                 return Ok(());
             }
             let now = self.guard.now();
-            state.tries.push(now);
-            self.announced = Some(now);
+            // Below zero until there is an answer.
+            state.tries.push(-now);
+            self.announced = Some(-now);
         }
         self.guard.store(&self.login, &self.gate).await
     }
@@ -323,8 +334,14 @@ impl Admission<'_> {
     fn count_failure(&mut self, locked: Option<Duration>) -> usize {
         let now = self.guard.now();
         let mut state = self.gate.state();
-        if self.announced.take().is_none() && locked.is_none() {
-            state.tries.push(now);
+        match self.announced.take() {
+            Some(announced) => {
+                for at in state.tries.iter_mut().filter(|at| **at == announced) {
+                    *at = now;
+                }
+            }
+            None if locked.is_none() => state.tries.push(now),
+            None => {}
         }
         if let Some(time) = locked {
             state.locked_until =
@@ -464,14 +481,42 @@ mod tests {
         let bench = Bench::new();
         let guard = bench.open().await;
         fail(&guard, "wrong").await;
-        let mut admission = admit(&guard, "wrong").await.unwrap();
+        guard.database.close().await;
+        drop(guard);
+        for _ in 0..3 {
+            cut_off(&bench, "wrong").await;
+        }
+        let failure = admit(&bench.open().await, "wrong").await.err().unwrap();
+        assert_eq!(failure.kind, Kind::LockedOut);
+        assert!(failure.message.contains("1 times, and 3 more were cut off"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn crashes_in_the_middle_of_good_logins_do_not_close_the_account() {
+        let bench = Bench::new();
+        for _ in 0..3 {
+            cut_off(&bench, "right").await;
+        }
+        let guard = bench.open().await;
+        admit(&guard, "right").await.unwrap().good().await.unwrap();
+        guard.database.close().await;
+        drop(guard);
+        // What is refused counts as before.
+        let guard = bench.open().await;
+        fail(&guard, "right").await;
+        fail(&guard, "right").await;
+        assert!(admit(&guard, "right").await.is_err());
+    }
+
+    /// A process that is killed between sending a login and hearing how it ended.
+    async fn cut_off(bench: &Bench, password: &str) {
+        let guard = bench.open().await;
+        let mut admission = admit(&guard, password).await.unwrap();
         admission.announce().await.unwrap();
-        // As in a process that is killed here: nothing is written any more.
+        // Nothing is written any more.
         guard.database.close().await;
         drop(admission);
         drop(guard);
-        let guard = bench.open().await;
-        assert_eq!(admit(&guard, "wrong").await.err().unwrap().kind, Kind::LockedOut);
     }
 
     #[tokio::test]

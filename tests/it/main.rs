@@ -6,6 +6,7 @@ mod checking;
 mod connections;
 mod hikcentral;
 mod looking;
+mod lying;
 mod owning;
 mod preparing;
 mod recording;

@@ -198,7 +198,7 @@ async fn a_wrong_password_is_tried_at_most_twice_across_runs_and_restarts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_habit_of_terminals_is_survived_or_said() {
-    let fleet = fleet(Scenario::Quirks, 24).await;
+    let fleet = fleet(Scenario::Quirks, 31).await;
     let stage = Stage::set("quirks", &fleet).await;
     let said = stage.bascule(&["run", "update-face-photo", "--json", "-i", &complete(&fleet)]).await;
     let output = said.result()["output"].clone();

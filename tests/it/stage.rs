@@ -173,7 +173,7 @@ pub(crate) fn inventory(fleet: &Fleet) -> String {
     allow:
       addresses: [127.0.0.0/8]
       methods: [GET, POST, PUT]
-      paths: [/ISAPI/]
+      paths: [/ISAPI/, /LOCALS/pic/]
 {tls}    test: /ISAPI/System/deviceInfo
 
 folders:

@@ -101,7 +101,7 @@ fn inventory(simulator: &Simulator) -> Result<String> {
     allow:
       addresses: [127.0.0.0/8]      # the database says where a terminal is; this says where one may be
       methods: [GET, POST, PUT]
-      paths: [/ISAPI/]
+      paths: [/ISAPI/, /LOCALS/pic/]
     test: /ISAPI/System/deviceInfo
 
 folders:

@@ -6,6 +6,7 @@ use bascule_sdk::{Effect, Error, ErrorKind, Files, Method, Pace, Part, Peer, Req
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::isapi::faces::{Finding, Written};
+use crate::picture;
 use crate::reply::{self, Page, path_of};
 use crate::users::check_employee_no;
 
@@ -70,6 +71,23 @@ fn request(way: Way) -> Request {
     };
     // Modelling a face takes seconds, and the terminal answers when it is done.
     Request::new(method, format!("/ISAPI/Intelligent/FDLib/{name}")).query("format", "json").pace(Pace::Slow)
+}
+
+/// Reads the picture that the person has, if `look_first`, and then writes. A terminal whose picture stays the same has
+/// replaced nothing, whatever it answered.
+pub(crate) fn looking_first(
+    terminal: &dyn Peer,
+    look_first: Option<bool>,
+    way: Way,
+    face: &Face,
+    write: &dyn Fn(Way) -> Result<Written, Error>,
+) -> Result<Written, Error> {
+    if look_first != Some(true) {
+        return write(way);
+    }
+    let finding = find(terminal, &face.library, &face.fpid)?;
+    let replaced = picture::digest(terminal, &finding)?;
+    Ok(Written { replaced, ..write(way)? })
 }
 
 /// Has the terminal fetch the photo at `url`.
@@ -155,13 +173,14 @@ fn written(response: &bascule_sdk::Response, line: &str) -> Result<Written, Erro
     Ok(Written {
         reboot_required: reply::reboot_required(&status),
         row_key: row_key.filter(|key| !key.is_empty()),
+        replaced: None,
     })
 }
 
 /// Whether the person has a face. Terminals that ignore the `FPID` condition are read page by page.
 pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result<Finding, Error> {
     check_employee_no(fpid)?;
-    let none = Finding { found: false, face_url: None, face_path: None, name: None };
+    let none = Finding { found: false, face_url: None, face_path: None, name: None, sha256: None };
     let mut received = 0_u64;
     let mut seen = BTreeSet::new();
     loop {
@@ -197,7 +216,7 @@ pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result
                     json::field(item, "faceURL").and_then(json::as_text).filter(|url| !url.is_empty());
                 let face_path = face_url.as_deref().and_then(path_of);
                 let name = json::field(item, "name").and_then(json::as_text);
-                return Ok(Finding { found: true, face_url, face_path, name });
+                return Ok(Finding { found: true, face_url, face_path, name, sha256: None });
             }
             news |= seen.insert(number);
         }
@@ -210,7 +229,7 @@ pub(crate) fn find(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result
     }
 }
 
-/// Deletes the face of one person; false where the terminal says that there was none.
+/// Deletes the face of one person and looks whether it is gone; false where the terminal says that there was none.
 pub(crate) fn delete(terminal: &dyn Peer, library: &Library, fpid: &str) -> Result<bool, Error> {
     check_employee_no(fpid)?;
     let request = Request::put("/ISAPI/Intelligent/FDLib/FDSearch/Delete")
@@ -221,10 +240,15 @@ pub(crate) fn delete(terminal: &dyn Peer, library: &Library, fpid: &str) -> Resu
         .json(&json!({ "FPID": [{ "value": fpid }] }));
     let line = request.line();
     match reply::accept_write(&terminal.send(request)?, &line) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind == ErrorKind::NotFound && error.effect == Effect::None => Ok(false),
-        Err(error) => Err(error),
+        Ok(_) => {}
+        Err(error) if error.kind == ErrorKind::NotFound && error.effect == Effect::None => return Ok(false),
+        Err(error) => return Err(error),
     }
+    if find(terminal, library, fpid).map_err(|error| error.effect(Effect::Applied))?.found {
+        let message = format!("the terminal said that it deleted the face of `{fpid}`, and still has it");
+        return Err(Error::new(ErrorKind::VerificationFailed, message).effect(Effect::Unknown));
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -242,6 +266,18 @@ mod tests {
     const SEARCH: &str = "POST /ISAPI/Intelligent/FDLib/FDSearch?format=json";
     const OK: &str =
         r#"{"statusCode":1,"statusString":"OK","subStatusCode":"ok","errorCode":1,"errorMsg":"ok"}"#;
+
+    const NOBODY: &str = r#"{"statusCode":1,"statusString":"OK","subStatusCode":"ok","responseStatusStrg":"NO MATCH","numOfMatches":0,"totalMatches":0}"#;
+
+    #[test]
+    fn a_face_that_is_said_to_be_deleted_and_stays_is_not_believed() {
+        let there = r#"{"statusCode":1,"responseStatusStrg":"OK","numOfMatches":1,"totalMatches":1,"MatchList":[{"FPID":"1001"}]}"#;
+        let script = Script::new().then(DELETE, answer(200, OK)).then(SEARCH, answer(200, there));
+        let error = delete(&script, &library(), "1001").unwrap_err();
+        assert_eq!((error.kind, error.effect), (ErrorKind::VerificationFailed, Effect::Unknown));
+        let script = Script::new().then(DELETE, answer(200, OK)).then(SEARCH, answer(200, NOBODY));
+        assert!(delete(&script, &library(), "1001").unwrap());
+    }
 
     fn library() -> Library {
         Library::new(None, None)
@@ -276,9 +312,10 @@ mod tests {
             .then(CREATE, answer(400, exists))
             .then(MODIFY, answer(403, unsupported))
             .then(DELETE, answer(200, OK))
+            .then(SEARCH, answer(200, NOBODY))
             .then(CREATE, answer(200, OK));
         assert!(create(&script, 2).is_ok());
-        assert_eq!(script.sent().len(), 4);
+        assert_eq!(script.sent().len(), 5);
     }
 
     #[test]
@@ -286,7 +323,7 @@ mod tests {
         let script = Script::new().then(MODIFY, answer(200, OK));
         let face = Face { face_id: Some("1001".into()), ..face() };
         let written = write_from_url(&script, Way::Modify, &face, "http://photos.test/1001.jpg").unwrap();
-        assert_eq!(written, Written { reboot_required: false, row_key: None });
+        assert_eq!(written, Written { reboot_required: false, row_key: None, replaced: None });
         assert_eq!(
             script.body(0),
             r#"{"faceURL":"http://photos.test/1001.jpg","faceLibType":"blackFD","FDID":"1","FPID":"1001","faceID":"1001"}"#
@@ -418,7 +455,10 @@ mod tests {
     fn delete_names_exactly_one_person() {
         let line = "PUT /ISAPI/Intelligent/FDLib/FDSearch/Delete?format=json&FDID=1&faceLibType=blackFD";
         let gone = r#"{"statusCode":6,"subStatusCode":"deleteNoExistFace"}"#;
-        let script = Script::new().then(line, answer(200, OK)).then(line, answer(400, gone));
+        let script = Script::new()
+            .then(line, answer(200, OK))
+            .then(SEARCH, answer(200, NOBODY))
+            .then(line, answer(400, gone));
         assert!(delete(&script, &library(), "1001").unwrap());
         assert!(!delete(&script, &library(), "1001").unwrap());
         assert_eq!(script.body(0), r#"{"FPID":[{"value":"1001"}]}"#);

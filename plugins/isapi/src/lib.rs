@@ -241,10 +241,13 @@ impl faces_api::Guest for Plugin {
         name: Option<String>,
         gender: Option<String>,
         born_time: Option<String>,
+        look_first: Option<bool>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
         let face = faces::Face { library, fpid, face_id, name, gender, born_time };
-        faces::write_from_url(terminal, faces_api::Way::Modify, &face, &url)
+        faces::looking_first(terminal, look_first, faces_api::Way::Modify, &face, &|way| {
+            faces::write_from_url(terminal, way, &face, &url)
+        })
     }
 
     fn create(
@@ -275,10 +278,13 @@ impl faces_api::Guest for Plugin {
         name: Option<String>,
         gender: Option<String>,
         born_time: Option<String>,
+        look_first: Option<bool>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
         let face = faces::Face { library, fpid, face_id, name, gender, born_time };
-        faces::write_from_url(terminal, faces_api::Way::SetUp, &face, &url)
+        faces::looking_first(terminal, look_first, faces_api::Way::SetUp, &face, &|way| {
+            faces::write_from_url(terminal, way, &face, &url)
+        })
     }
 
     fn upload(
@@ -293,6 +299,7 @@ impl faces_api::Guest for Plugin {
         name: Option<String>,
         gender: Option<String>,
         born_time: Option<String>,
+        look_first: Option<bool>,
     ) -> Result<faces_api::Written, Error> {
         let library = faces::Library::new(fdid, face_lib_type);
         let face = faces::Face { library, fpid, face_id, name, gender, born_time };
@@ -300,7 +307,7 @@ impl faces_api::Guest for Plugin {
         let write = |way| faces::write_from_file(&shelf, way, &face, &file);
         match way {
             faces_api::Way::Create => faces::create_again(terminal, &face, call::attempt(), &write),
-            other => write(other),
+            other => faces::looking_first(terminal, look_first, other, &face, &write),
         }
     }
 
@@ -309,8 +316,13 @@ impl faces_api::Guest for Plugin {
         fpid: String,
         fdid: Option<String>,
         face_lib_type: Option<String>,
+        picture: Option<bool>,
     ) -> Result<faces_api::Finding, Error> {
-        faces::find(terminal, &faces::Library::new(fdid, face_lib_type), &fpid)
+        let mut finding = faces::find(terminal, &faces::Library::new(fdid, face_lib_type), &fpid)?;
+        if picture == Some(true) {
+            finding.sha256 = picture::digest(terminal, &finding)?;
+        }
+        Ok(finding)
     }
 
     fn fetch(

@@ -1,8 +1,9 @@
 //! Fetching a stored face from the terminal itself (`facts/isapi.md` 4.5).
 
-use bascule_sdk::{Error, ErrorKind, Folder, Peer, Request};
+use bascule_sdk::{Error, ErrorKind, Folder, Peer, Request, log};
+use sha2::{Digest, Sha256};
 
-use crate::bindings::exports::bascule::isapi::faces::Picture;
+use crate::bindings::exports::bascule::isapi::faces::{Finding, Picture};
 use crate::reply;
 
 /// Where a picture is put. A folder is the real one.
@@ -16,14 +17,25 @@ impl Shelf for Folder {
     }
 }
 
-/// Stores the picture at `path`. The address it came with may name any host; the path is asked for on the terminal's own
-/// connection. It is looked at before it is stored, so that no torn picture ever has the file's name.
-pub(crate) fn fetch(
-    terminal: &dyn Peer,
-    path: &str,
-    shelf: &dyn Shelf,
-    name: &str,
-) -> Result<Picture, Error> {
+/// sha256 of the picture that was found; none where the terminal keeps or shows none.
+pub(crate) fn digest(terminal: &dyn Peer, finding: &Finding) -> Result<Option<String>, Error> {
+    let Some(path) = finding.face_path.as_deref().filter(|path| path.starts_with("/LOCALS/pic/")) else {
+        return Ok(None);
+    };
+    match read(terminal, path).and_then(|data| end_of(&data).map(|end| Sha256::digest(&data[..end]))) {
+        Ok(digest) => Ok(Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())),
+        Err(error) if matches!(error.kind, ErrorKind::Offline | ErrorKind::Timeout | ErrorKind::Busy) => {
+            Err(error)
+        }
+        Err(error) => {
+            log::info(&format!("the stored picture cannot be read: {}", error.message));
+            Ok(None)
+        }
+    }
+}
+
+/// The bytes at `path` on the terminal's own connection; they begin as a JPEG does.
+fn read(terminal: &dyn Peer, path: &str) -> Result<Vec<u8>, Error> {
     let path = reply::path_of(path)
         .filter(|path| path.starts_with("/LOCALS/pic/"))
         .ok_or_else(|| Error::invalid_input("the path of a stored face begins with /LOCALS/pic/"))?;
@@ -33,16 +45,32 @@ pub(crate) fn fetch(
     if response.status == 404 {
         return Err(Error::not_found("the terminal does not keep the picture").code("isapi:http-404"));
     }
-    let data = &response.body;
-    if !response.is_success() || !data.starts_with(&[0xFF, 0xD8, 0xFF]) {
+    if !response.is_success() || !response.body.starts_with(&[0xFF, 0xD8, 0xFF]) {
         // Whatever it says instead: an error of its own, or something that is no picture.
         reply::accept(&response, &line)?;
         return Err(reply::unexpected(&line, "a JPEG picture"));
     }
-    let end =
-        data.windows(2).rposition(|pair| pair == [0xFF, 0xD9]).map(|place| place + 2).ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "the terminal's picture is cut short: it has no end")
-        })?;
+    Ok(response.body)
+}
+
+/// Where the picture ends; what may stand behind it is none of it.
+fn end_of(data: &[u8]) -> Result<usize, Error> {
+    data.windows(2)
+        .rposition(|pair| pair == [0xFF, 0xD9])
+        .map(|place| place + 2)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the terminal's picture is cut short: it has no end"))
+}
+
+/// Stores the picture at `path`. The address it came with may name any host; the path is asked for on the terminal's own
+/// connection. It is looked at before it is stored, so that no torn picture ever has the file's name.
+pub(crate) fn fetch(
+    terminal: &dyn Peer,
+    path: &str,
+    shelf: &dyn Shelf,
+    name: &str,
+) -> Result<Picture, Error> {
+    let data = read(terminal, path)?;
+    let end = end_of(&data)?;
     let bytes = shelf.put(name, &data[..end])?;
     Ok(Picture { name: name.to_owned(), bytes, trimmed: (data.len() - end) as u64 })
 }

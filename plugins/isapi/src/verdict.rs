@@ -77,7 +77,9 @@ fn judge(status: &Status) -> (ErrorKind, Option<&'static str>) {
 fn effect(status: &Status) -> Effect {
     let some_done = status.sub.as_deref().is_some_and(|sub| sub.eq_ignore_ascii_case("notAllSuccess"));
     // A full or busy terminal (HTTP 503, statusCode 2) has not begun.
-    let broke = status.code == Some(3) || (status.code.is_none() && status.http >= 500 && status.http != 503);
+    // One that says OK (statusCode 1 or 7) under a status of failure may have done it.
+    let unsaid = matches!(status.code, None | Some(1 | 7));
+    let broke = status.code == Some(3) || (unsaid && status.http >= 500 && status.http != 503);
     if some_done || broke { Effect::Unknown } else { Effect::None }
 }
 
@@ -215,6 +217,8 @@ mod tests {
     #[test]
     fn a_device_that_broke_may_have_written() {
         assert_eq!(refuse(500, "").effect, Effect::Unknown);
+        let fine = r#"{"statusCode":1,"statusString":"OK","subStatusCode":"ok"}"#;
+        assert_eq!(refuse(500, fine).effect, Effect::Unknown);
         assert_eq!(refuse(500, r#"{"statusCode":3,"subStatusCode":"deviceError"}"#).effect, Effect::Unknown);
         assert_eq!(refuse(503, "").effect, Effect::None);
         assert_eq!(

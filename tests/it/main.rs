@@ -9,6 +9,7 @@ mod looking;
 mod lying;
 mod owning;
 mod preparing;
+mod ranging;
 mod recording;
 mod running;
 mod stage;

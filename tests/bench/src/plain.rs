@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -41,8 +43,10 @@ async fn serve_all(plan: &Plan) -> Result<Pass> {
     let rows = Rows { client: &client, plan };
     let person = rows.person().await?;
     let devices = rows.devices().await?;
+    let photo = client.get(&person.url).send().await?.error_for_status()?.bytes().await?;
     let job = Arc::new(Job {
         client: client.clone(),
+        photo: hex::encode(Sha256::digest(&photo)),
         account: Account { user: plan.user.clone(), password: plan.password.clone() },
         face: person,
     });
@@ -142,13 +146,16 @@ struct Job {
     client: Client,
     account: Account,
     face: Face,
+    /// sha256 of the photo.
+    photo: String,
 }
 
 impl Job {
-    /// Replaces the face, creates it where there is none, and looks whether it is there.
+    /// Looks at the face, replaces it (creates it where there is none), and looks whether it is another one.
     async fn serve(&self, device: &Value) -> Result<Way> {
         let origin = format!("http://{}:{}", device["ip"].as_str().context("no ip")?, device["port"]);
         let Face { fpid, url } = &self.face;
+        let before = self.look(&origin).await?;
         let record = json!({
             "faceURL": url, "faceLibType": "blackFD", "FDID": "1", "FPID": fpid, "faceID": fpid,
         });
@@ -162,17 +169,34 @@ impl Job {
             status == StatusCode::OK && answer["statusCode"] == 1,
             "the face was refused: {status} {answer}"
         );
-        let search = json!({
-            "searchResultPosition": 0, "maxResults": 30, "faceLibType": "blackFD", "FDID": "1", "FPID": fpid,
-        });
-        let (status, found) = self.send(&origin, Method::POST, "FDSearch", &search).await?;
-        let there =
-            found["MatchList"].as_array().into_iter().flatten().any(|face| face["FPID"] == fpid.as_str());
-        ensure!(status == StatusCode::OK && there, "the face is not there: {status} {found}");
+        let after = self.look(&origin).await?.context("the face is not there")?;
+        let sent = self.photo.as_str();
+        ensure!(
+            after == sent || before.as_deref() != Some(&after),
+            "the face is the one that was there before"
+        );
         Ok(way)
     }
 
-    /// Asks for a challenge without the body, then sends the request with the answer to it.
+    /// sha256 of the picture that the terminal has of the person.
+    async fn look(&self, origin: &str) -> Result<Option<String>> {
+        let fpid = self.face.fpid.as_str();
+        let search = json!({
+            "searchResultPosition": 0, "maxResults": 30, "faceLibType": "blackFD", "FDID": "1", "FPID": fpid,
+        });
+        let (status, found) = self.send(origin, Method::POST, "FDSearch", &search).await?;
+        ensure!(status == StatusCode::OK, "the search was refused: {status} {found}");
+        let faces = found["MatchList"].as_array();
+        let Some(face) = faces.into_iter().flatten().find(|face| face["FPID"] == fpid) else {
+            return Ok(None);
+        };
+        let address = face["faceURL"].as_str().context("the terminal does not show the face")?;
+        let path = address.splitn(4, '/').nth(3).with_context(|| format!("no path in {address}"))?;
+        let (status, picture) = self.request(origin, Method::GET, &format!("/{path}"), None).await?;
+        ensure!(status == StatusCode::OK, "the picture was refused: {status}");
+        Ok(Some(hex::encode(Sha256::digest(&picture))))
+    }
+
     async fn send(
         &self,
         origin: &str,
@@ -181,6 +205,18 @@ impl Job {
         body: &Value,
     ) -> Result<(StatusCode, Value)> {
         let uri = format!("/ISAPI/Intelligent/FDLib/{name}?format=json");
+        let (status, answer) = self.request(origin, method, &uri, Some(body)).await?;
+        Ok((status, serde_json::from_slice(&answer)?))
+    }
+
+    /// Asks for a challenge without the body, then sends the request with the answer to it.
+    async fn request(
+        &self,
+        origin: &str,
+        method: Method,
+        uri: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Bytes)> {
         let url = Url::parse(&format!("{origin}{uri}"))?;
         let probed = self.client.request(method.clone(), url.clone()).send().await?;
         ensure!(probed.status() == StatusCode::UNAUTHORIZED, "no challenge, but {}", probed.status());
@@ -188,12 +224,14 @@ impl Job {
         let challenge = challenge.to_str()?.to_owned();
         // Read to its end, the answer frees the socket for the next request.
         probed.bytes().await?;
-        let authorization = self.account.answer(&challenge, method.as_str(), &uri, "5ccc069c403ebaf9")?;
-        let request = self.client.request(method, url).header("Authorization", authorization);
-        let response =
-            request.header("Content-Type", "application/json").body(body.to_string()).send().await?;
+        let authorization = self.account.answer(&challenge, method.as_str(), uri, "5ccc069c403ebaf9")?;
+        let mut request = self.client.request(method, url).header("Authorization", authorization);
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await?;
         let status = response.status();
-        Ok((status, serde_json::from_slice(&response.bytes().await?)?))
+        Ok((status, response.bytes().await?))
     }
 }
 
@@ -227,19 +265,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_face_is_replaced_with_a_probe_and_a_request_for_each_of_two_calls() -> Result<()> {
+    async fn a_face_is_looked_at_replaced_and_looked_at_again_with_a_probe_for_each_request() -> Result<()> {
         let (pass, fleet) = served(Scenario::Calm).await?;
         assert_eq!((pass.devices, pass.created), (3, 0));
-        assert_eq!(requests(&fleet), [4, 4, 4]);
+        assert_eq!(requests(&fleet), [10, 10, 10]);
         assert_eq!(fleet.ledger().of(Kind::FaceWrite).len(), 3);
         fleet.stop().await
     }
 
     #[tokio::test]
-    async fn a_terminal_without_a_face_takes_a_third_call() -> Result<()> {
+    async fn a_terminal_without_a_face_has_no_picture_before_and_takes_another_write() -> Result<()> {
         let (pass, fleet) = served(Scenario::Fresh).await?;
         assert_eq!((pass.devices, pass.created), (3, 3));
-        assert_eq!(requests(&fleet), [6, 6, 6]);
+        assert_eq!(requests(&fleet), [10, 10, 10]);
         assert_eq!(fleet.ledger().of(Kind::LoginFailed).len(), 0);
         fleet.stop().await
     }

@@ -372,3 +372,73 @@ async fn doors_events_subscriptions_and_lists_answer_through_the_binary() {
     let said = stage.bascule(&["run", "everybody"]).await;
     assert!(said.err.contains("permission") || said.out.contains("permission"), "{}{}", said.out, said.err);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn organisations_groups_rights_and_subscriptions_can_be_read_and_taken_back() {
+    let (fleet, stage) = set("hcp-take-back", |_| {}).await;
+    let platform = fleet.hikcentral();
+    let ana = platform.enrol("V2001", "Ana", "Exemplu");
+    platform.enrol("V2002", "Bogdan", "Exemplu");
+    stage.workflow(
+        "take-back",
+        r#"
+name: Everything that is given is taken back
+inputs: { person: string }
+steps:
+  - { id: organisations, uses: hikcentral/persons.organisations, with: { server: hikcentral } }
+  - { id: groups, uses: hikcentral/access.groups, with: { server: hikcentral } }
+  - { id: found, uses: hikcentral/persons.by-id, with: { server: hikcentral, id: "${{ inputs.person }}" } }
+  - { id: changed, uses: hikcentral/persons.update, with: { server: hikcentral, id: "${{ inputs.person }}", changes: { phone: "0700000001" } } }
+  - { id: in, uses: hikcentral/access.add-persons, with: { server: hikcentral, group: "1", persons: ["${{ inputs.person }}"] } }
+  - { id: apply, uses: hikcentral/access.reapply, with: { server: hikcentral, persons: ["${{ inputs.person }}"] } }
+  - { id: progress, uses: hikcentral/access.applied, with: { server: hikcentral, person: "${{ inputs.person }}" } }
+  - { id: results, uses: hikcentral/access.results, with: { server: hikcentral } }
+  - { id: out, uses: hikcentral/access.remove-persons, with: { server: hikcentral, group: "1", persons: ["${{ inputs.person }}"] } }
+  - { id: members, uses: hikcentral/access.members, with: { server: hikcentral, group: "1" } }
+  - { id: listen, uses: hikcentral/events.subscribe, with: { server: hikcentral, event-types: [196893], destination: "http://127.0.0.1:9/hook" } }
+  - { id: deafen, uses: hikcentral/events.unsubscribe, with: { server: hikcentral, event-types: [196893] } }
+  - { id: subscriptions, uses: hikcentral/events.view, with: { server: hikcentral } }
+  - { id: gone, uses: hikcentral/persons.delete, with: { server: hikcentral, id: "${{ inputs.person }}" } }
+output:
+  organisations: ${{ steps.organisations.output }}
+  groups: ${{ steps.groups.output }}
+  name: ${{ steps.found.output.name }}
+  phone: ${{ steps.changed.output.phone }}
+  progress: ${{ steps.progress.output }}
+  members: ${{ steps.members.output }}
+  subscriptions: ${{ steps.subscriptions.output }}
+"#,
+    );
+    let said = stage.bascule(&["run", "take-back", "--json", "-i", &format!("person={ana}")]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let output = said.result()["output"].clone();
+    assert_eq!(
+        (&output["name"], &output["phone"]),
+        (&json!("Ana Exemplu"), &json!("0700000001")),
+        "{output:#}"
+    );
+    assert!(
+        output["organisations"][0]["id"].is_string() && output["groups"][0]["id"].is_string(),
+        "{output:#}"
+    );
+    assert_eq!((&output["progress"]["failed"], &output["members"]), (&json!(0), &json!([])), "{output:#}");
+    assert_eq!(output["subscriptions"], json!([]));
+    assert!(platform.person_by_code("V2001").is_none(), "the person is still there");
+    assert!(platform.person_by_code("V2002").is_some(), "somebody else was deleted");
+    assert_eq!(fleet.ledger().of(Kind::Subscription).len(), 2);
+
+    // Deleting somebody who is not there is said, and so is a version without figures.
+    one_step(
+        &stage,
+        "again",
+        &format!("uses: hikcentral/persons.delete\n    with: {{ server: hikcentral, id: '{ana}' }}"),
+    );
+    let said = stage.bascule(&["run", "again", "--json"]).await;
+    assert_eq!((said.code, &said.result()["error"]["kind"]), (1, &json!("not-found")), "{}", said.out);
+    one_step(&stage, "figures", "uses: hikcentral/access.statistics\n    with: { server: hikcentral }");
+    let said = stage.bascule(&["run", "figures", "--json"]).await;
+    assert_eq!((said.code, said.result()["output"]["total"].is_u64()), (0, true), "{}", said.out);
+    platform.change(|quirks| quirks.unknown_paths = vec!["acs/v1/auth/applicationResult".to_owned()]);
+    let said = stage.bascule(&["run", "figures", "--json"]).await;
+    assert_eq!((said.code, &said.result()["error"]["kind"]), (1, &json!("unsupported")), "{}", said.out);
+}

@@ -3,13 +3,23 @@
 
 mod administering;
 mod checking;
+mod composing;
 mod connections;
+mod events;
 mod hikcentral;
+mod hikpartner;
 mod looking;
 mod lying;
 mod owning;
 mod preparing;
+mod provisioning;
 mod ranging;
 mod recording;
 mod running;
+mod served;
+mod serving;
 mod stage;
+mod storage;
+mod tables;
+mod testing;
+mod triggering;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bascule_sim::{
     Container, DownloadMethod, Drip, Empty, Entry, Fault, Fleet, FleetOptions, Inputs, Kind, Length, Mishap,
-    PositionName, RECORDER_PASSWORD, RECORDER_USER, SERVICE_KEY, Scenario, SearchId, SearchTime, Snapshot,
-    TrackList, WrongPosition,
+    PositionName, RECORDER_PASSWORD, RECORDER_USER, RangeAnswer, SERVICE_KEY, Scenario, SearchId, SearchTime,
+    Snapshot, TrackList, WrongPosition,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -326,6 +326,111 @@ async fn transfers_that_break_off_now_and_then_are_repeated_within_the_night() {
     let said = export(&stage, &[]).await;
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     assert_eq!(hashes(&stage), expected(&fleet));
+}
+
+/// What a recorder said of each of its sendings, e.g. `100000 of 200101 bytes from 83616`.
+fn sendings(fleet: &Fleet, recorder: &str) -> Vec<String> {
+    let entries = fleet.ledger().of(Kind::SegmentSent);
+    let of_it = entries.into_iter().filter(|entry| entry.device == recorder);
+    of_it.filter_map(|entry| entry.note).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_is_cut_again_and_again_goes_on_where_it_was() {
+    let fleet = fleet(1).await;
+    fleet.recorder(0).change(|habits| {
+        habits.range = RangeAnswer::Honoured;
+        habits.segment_bytes = 1_000_000;
+        habits.cut_at = Some(300_000);
+        habits.channels = 1;
+        habits.segments = 2;
+    });
+    let stage = set("nvr-resumes", &fleet).await;
+    // Without any retry of the step's own.
+    let text = std::fs::read_to_string(stage.folder.join(format!("workflows/{WORKFLOW}.yaml"))).unwrap();
+    stage.workflow(WORKFLOW, &text.replace("attempts: 4", "attempts: 1"));
+    let said = export(&stage, &[]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(hashes(&stage), expected(&fleet));
+    assert_eq!(sent(&fleet, 8).await, 8, "four sendings each");
+    let on = sendings(&fleet, "recorder-01").into_iter().filter(|note| note.contains(" from ")).count();
+    assert_eq!(on, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_a_recorder_treats_a_range_only_the_right_bytes_are_stored() {
+    let fleet = fleet(5).await;
+    let answers = [
+        RangeAnswer::Ignored,
+        RangeAnswer::Honoured,
+        RangeAnswer::NotSatisfiable,
+        RangeAnswer::OtherPart,
+        RangeAnswer::OtherContent,
+    ];
+    for (recorder, range) in fleet.recorders().iter().zip(answers) {
+        recorder.change(|habits| {
+            habits.range = range;
+            habits.channels = 1;
+            habits.segments = 1;
+        });
+        recorder.fault(Fault {
+            path: "/ISAPI/ContentMgmt/download".to_owned(),
+            method: None,
+            authorized: true,
+            skip: 0,
+            times: 1,
+            after_effect: false,
+            mishap: Mishap::Cut { after: 150_000 },
+        });
+    }
+    let stage = set("nvr-ranges", &fleet).await;
+    let said = export(&stage, &[]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(hashes(&stage), expected(&fleet));
+    // One to break off, then: the rest; the whole at once; or the whole after something that was of no use.
+    assert_eq!(sent(&fleet, 12).await, 12);
+    let counts: Vec<usize> =
+        fleet.recorders().iter().map(|recorder| sendings(&fleet, recorder.id()).len()).collect();
+    assert_eq!(counts, [2, 2, 2, 3, 3]);
+    assert_eq!(fleet.ledger().of(Kind::SegmentRefused).len(), 1, "the 416");
+    let left: Vec<String> = files(&stage.folder.join("recordings")).into_keys().collect();
+    assert!(left.iter().all(|name| !name.contains("bascule-part")), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_recording_that_a_kill_cut_off_goes_on_where_it_was() {
+    let fleet = fleet(1).await;
+    fleet.recorder(0).change(|habits| {
+        habits.range = RangeAnswer::Honoured;
+        habits.segment_bytes = 160 << 20;
+        habits.channels = 1;
+        habits.segments = 1;
+        habits.slow = Some(Drip { bytes: 1 << 20, every_ms: 20 });
+    });
+    let stage = set("nvr-killed-large", &fleet).await;
+    let mut child = stage.start(&["run", WORKFLOW]);
+    // The first record of what has arrived is written after 64 MiB.
+    let recordings = stage.folder.join("recordings");
+    let is_kept = || {
+        let mut entries = std::fs::read_dir(&recordings).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(".json")))
+    };
+    while !is_kept() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before anything was kept");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    child.kill().await.unwrap();
+    assert!(hashes(&stage).len() <= 1, "nothing but the unfinished file");
+    fleet.recorder(0).change(|habits| habits.slow = None);
+    let said = stage.bascule(&["resume", "--json"]).await;
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(hashes(&stage), expected(&fleet));
+    assert_eq!(sent(&fleet, 2).await, 2);
+    let from: u64 = sendings(&fleet, "recorder-01")
+        .iter()
+        .find_map(|note| note.split_once(" from ")?.1.parse().ok())
+        .unwrap_or_else(|| panic!("{:?}", sendings(&fleet, "recorder-01")));
+    assert!(from >= (64 << 20) - (16 << 10), "{from}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

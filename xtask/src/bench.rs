@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: builds in release profile and measures; `docs/benchmarks.md` says what each figure means.
 
+mod export;
+mod persons;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +23,15 @@ pub(crate) struct Options {
     /// How many terminals `fleet` simulates.
     #[arg(long, default_value_t = 1000)]
     terminals: u32,
+    /// How many persons `persons` brings to 100 terminals.
+    #[arg(long, default_value_t = 10_000)]
+    persons: usize,
+    /// In `persons`, everybody to every terminal: a hundred times as much. Takes hours.
+    #[arg(long)]
+    everywhere: bool,
+    /// Stop `persons` after so many minutes, wherever it is then.
+    #[arg(long)]
+    minutes: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +42,10 @@ enum Figure {
     Journal,
     /// The photo workflow over simulated terminals, against a plain client.
     Fleet,
+    /// One recording of 5 GB with 20 cuts, against `curl --digest`.
+    Export,
+    /// 10,000 persons with faces to 100 simulated terminals: rate, requests, memory.
+    Persons,
 }
 
 /// Of the shipped workflow.
@@ -42,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say("building in release profile (the first time takes many minutes)");
     let mut build = cargo();
     build.args(["build", "--release", "--package", "bascule-bench", "--bins"]);
-    if wanted(Figure::Fleet) {
+    if [Figure::Fleet, Figure::Export, Figure::Persons].into_iter().any(wanted) {
         xtask::components::plugins()?;
         build.args(["--package", "bascule-cli", "--package", "bascule-sim"]);
     }
@@ -70,6 +86,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(Figure::Fleet) {
         say("");
         fleet(&ground.join("fleet"), &binaries, options.terminals, |plan| bench("fleet", plan))?;
+    }
+    if wanted(Figure::Export) {
+        say("");
+        let bytes = if options.quick { 300_000_000 } else { 5_000_000_000 };
+        export::run(&ground.join("export"), &binaries, bytes, |plan| bench("export", plan))?;
+    }
+    if wanted(Figure::Persons) {
+        say("");
+        let (persons, terminals) = if options.quick { (200, 10) } else { (options.persons, 100) };
+        let wanted = persons::Wanted {
+            persons,
+            terminals,
+            everywhere: options.everywhere,
+            at_most_seconds: options.minutes.map(|minutes| minutes * 60),
+        };
+        persons::run(&ground.join("persons"), &binaries, &wanted, |plan| bench("persons", plan))?;
     }
     Ok(())
 }

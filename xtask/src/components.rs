@@ -39,10 +39,12 @@ pub enum Package<'a> {
 pub fn plugins() -> Result<PathBuf> {
     build(&[
         Package::Plugin { package: "hikcentral-plugin", component: "hikcentral" },
+        Package::Plugin { package: "hikpartner-plugin", component: "hikpartner" },
         Package::Plugin { package: "isapi-plugin", component: "isapi" },
         Package::Plugin { package: "nvr-plugin", component: "nvr" },
         Package::Plugin { package: "photo-plugin", component: "photo" },
         Package::Plugin { package: "supabase-plugin", component: "supabase" },
+        Package::Plugin { package: "web-plugin", component: "web" },
     ])
 }
 

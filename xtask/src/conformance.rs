@@ -1,20 +1,26 @@
 //! `cargo xtask conformance`: the real binary and the real plugins against programs that we did not write: Apache's
-//! mod_auth_digest (Debian's package) and Supabase's own `@supabase/lite` (npm). Both are installed here if missing.
+//! mod_auth_digest, ImageMagick, ffprobe, Python and Chromium (Debian's packages) and Supabase's own `@supabase/lite` (npm).
+//! All are installed here if missing.
 
 mod apache;
+mod judge;
 mod lite;
+mod outputs;
+mod page;
+mod signatures;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::process::{build_binaries, root, say};
+use crate::process::{build_binaries, must, root, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only `apache` or `supabase`.
+    /// Only `apache`, `supabase`, `signatures`, `outputs` or `page`.
     #[arg(long)]
     only: Option<String>,
 }
@@ -33,8 +39,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted("supabase") {
         passed += lite::check(&ground.join("lite"), &binaries)?;
     }
+    if wanted("signatures") {
+        passed += signatures::check(&ground.join("signatures"), &binaries)?;
+    }
+    if wanted("outputs") {
+        passed += outputs::check(&ground.join("outputs"), &binaries)?;
+    }
+    if wanted("page") {
+        passed += page::check(&ground.join("page"), &binaries)?;
+    }
     say(&format!("conformance: {passed} passed, 0 failed"));
     Ok(())
+}
+
+/// Installs Debian packages where their program is missing.
+fn install(program: &str, packages: &[&str]) -> Result<()> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&folders).any(|folder| folder.join(program).exists()) {
+        return Ok(());
+    }
+    say(&format!("installing Debian's {}", packages.join(", ")));
+    must(Command::new("apt-get").args(["update", "-q"]).stdout(Stdio::null()))?;
+    must(
+        Command::new("apt-get")
+            .args(["install", "-y", "-q", "--no-install-recommends"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null()),
+    )
 }
 
 /// A port that was free a moment ago; for programs that cannot be given port 0.
@@ -73,8 +105,8 @@ impl Site {
         Ok(Self { folder: folder.to_owned(), bascule: binaries.join("bascule") })
     }
 
-    fn bascule(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(&self.bascule);
+    fn bascule(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.bascule);
         command
             .arg("-C")
             .arg(&self.folder)

@@ -94,7 +94,14 @@ fn edges(broken: &mut Vec<String>) -> Result<()> {
     }
     for (name, list) in &dependencies {
         let has = |other: &str| list.iter().any(|dependency| dependency == other);
-        let engine = ["bascule-workflow", "bascule-capability", "bascule-run", "bascule-database"];
+        let engine = [
+            "bascule-workflow",
+            "bascule-capability",
+            "bascule-run",
+            "bascule-database",
+            "bascule-trigger",
+            "bascule-server",
+        ];
         if engine.contains(&name.as_str()) && (has("wasmtime") || has("wasmtime-wasi")) {
             broken.push(format!("{name} names wasmtime; only bascule-plugin does"));
         }
@@ -107,6 +114,12 @@ fn edges(broken: &mut Vec<String>) -> Result<()> {
         }
         if name == "bascule-run" && (has("bascule-plugin") || has("bascule-capability")) {
             broken.push("bascule-run names plugins or capabilities; it knows only `Invoke`".to_owned());
+        }
+        if name == "bascule-trigger" && (has("bascule-plugin") || has("bascule-capability")) {
+            broken.push("bascule-trigger names plugins or capabilities; it knows only `Book` and `Sources`".to_owned());
+        }
+        if name == "bascule-server" && has("bascule-plugin") {
+            broken.push("bascule-server names plugins; it knows only runs, triggers and what is lent".to_owned());
         }
         if name == "bascule-plugin" && has("bascule-run") {
             broken.push("bascule-plugin names bascule-run; the command line joins them".to_owned());
@@ -146,7 +159,18 @@ fn pages() -> Result<Vec<(String, String)>> {
         Ok(())
     };
     section("bascule", &["--help"])?;
-    for name in ["init", "check", "run", "resume", "runs list", "runs show", "plugin list", "plugin show"] {
+    for name in [
+        "init",
+        "check",
+        "run",
+        "resume",
+        "runs list",
+        "runs show",
+        "runs cancel",
+        "runs rerun",
+        "plugin list",
+        "plugin show",
+    ] {
         let mut arguments: Vec<&str> = name.split(' ').collect();
         arguments.push("--help");
         section(&format!("bascule {name}"), &arguments)?;

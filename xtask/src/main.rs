@@ -8,6 +8,7 @@ mod process;
 mod stage;
 mod suite;
 mod torture;
+mod zones;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,8 +34,10 @@ enum Command {
     Generate,
     /// Kill the engine at random instants and judge what comes back.
     Torture(torture::Options),
-    /// Test against real programs: Apache's mod_auth_digest and @supabase/lite (installed by this command).
+    /// Test against real programs: Apache, @supabase/lite, Python, ImageMagick, ffprobe (installed by this command).
     Conformance(conformance::Options),
+    /// Hold schedules against two other implementations around every change of every time zone until 2037 (a few minutes).
+    Zones,
     /// Measure, each figure as a ratio against another program in the same run.
     Bench(bench::Options),
 }
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
         Command::Generate => house::generate(),
         Command::Torture(options) => torture::run(&options),
         Command::Conformance(options) => conformance::run(&options),
+        Command::Zones => zones::run(),
         Command::Bench(options) => bench::run(&options),
     }
 }

@@ -40,6 +40,18 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Writes a project of one workflow, `tests/fixtures/bench/NAME.yaml`, with that inventory.
+    pub(crate) fn of_fixture(folder: &Path, binaries: &Path, name: &str, inventory: &str) -> Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::create_dir_all(folder.join("workflows"))?;
+        fs::write(folder.join("bascule.yaml"), inventory)?;
+        let file = format!("{name}.yaml");
+        fs::copy(root().join("tests/fixtures/bench").join(&file), folder.join("workflows").join(&file))?;
+        Ok(Self { folder: folder.to_owned(), bascule: binaries.join("bascule") })
+    }
+
     /// `bascule` for this project.
     pub(crate) fn bascule(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.bascule);
@@ -56,7 +68,8 @@ impl Stage {
         command
     }
 
-    fn secret(&self, name: &str, value: &str) -> Result<()> {
+    /// Stores a secret, through standard input.
+    pub(crate) fn secret(&self, name: &str, value: &str) -> Result<()> {
         let mut child = self
             .bascule(&["secret", "set", name])
             .stdin(Stdio::piped())

@@ -6,6 +6,7 @@ pub(crate) mod basic;
 pub(crate) mod challenge;
 pub(crate) mod digest;
 pub(crate) mod header;
+pub mod hook;
 pub(crate) mod lock;
 pub(crate) mod token;
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod address;
 mod connection;
+mod detour;
 mod exchange;
 mod outgoing;
 mod peer;
@@ -21,6 +22,7 @@ mod tls;
 mod wire;
 
 pub use connection::{Connection, Incoming, TestReport};
+pub use detour::Detour;
 pub use request::{
     Body, CallContext, DownloadOptions, Downloaded, Method, Pace, Part, PartData, ProgressFn, Request,
     Response, Transfer,
@@ -28,6 +30,7 @@ pub use request::{
 
 pub(crate) use connection::Inner;
 pub(crate) use exchange::Prepared;
+pub(crate) use outgoing::Payload;
 pub(crate) use peer::Shared;
 pub(crate) use receive::Received;
-pub(crate) use wire::within;
+pub(crate) use wire::{cancelled, time_is_up, within};

@@ -44,7 +44,7 @@ use serde_json::{Map, Value};
 
 use guard::{Clock, Guard};
 use http::address::{Lookup, System};
-use http::{Connection, pins};
+use http::{Connection, Detour, pins};
 use secret::Secrets;
 use storage::{Folder, Store};
 
@@ -95,10 +95,21 @@ impl Capabilities {
     /// a failure when it is asked for, not here.
     pub async fn open(parts: Parts) -> Result<Self, DatabaseError> {
         let world = World { lookup: Arc::new(System), clock: Arc::new(jiff::Timestamp::now) };
-        Self::open_in(parts, world).await
+        Self::open_in(parts, world, None).await
     }
 
-    pub(crate) async fn open_in(parts: Parts, world: World) -> Result<Self, DatabaseError> {
+    /// As `open`, with requests that `detour` names led to stand-ins on this computer: for tests of workflows. Policy,
+    /// credentials, pace and the lock-out guard are those of the connection; TLS is not spoken to a stand-in.
+    pub async fn open_with_detour(parts: Parts, detour: Arc<dyn Detour>) -> Result<Self, DatabaseError> {
+        let world = World { lookup: Arc::new(System), clock: Arc::new(jiff::Timestamp::now) };
+        Self::open_in(parts, world, Some(detour)).await
+    }
+
+    pub(crate) async fn open_in(
+        parts: Parts,
+        world: World,
+        detour: Option<Arc<dyn Detour>>,
+    ) -> Result<Self, DatabaseError> {
         let Parts { project, root, database, secrets } = parts;
         database.migrate("connection pin", pins::STEPS).await?;
         let guard = Guard::open(database.clone(), Arc::clone(&world.clock)).await?;
@@ -121,6 +132,7 @@ impl Capabilities {
             guard,
             clock: world.clock,
             lookup: world.lookup,
+            detour,
             root,
             revealed: std::sync::Mutex::default(),
             ha1_hidden: std::sync::atomic::AtomicUsize::new(0),

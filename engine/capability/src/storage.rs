@@ -4,9 +4,12 @@
 
 mod file_name;
 mod folder;
+mod partial;
 mod store;
 mod temporary;
 
 pub use folder::{Entry, Folder, OpenFolderError};
+pub(crate) use folder::failed;
+pub(crate) use partial::{Keeper, PartialFile};
 pub use store::{Store, Stored};
 pub use temporary::TemporaryFile;

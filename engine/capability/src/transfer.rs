@@ -1,5 +1,9 @@
 //! Downloads: a body streamed into a folder under a temporary name, hashed on its way, named when it is complete.
 
+mod content_range;
+mod landing;
+mod resume;
+
 use bascule_workflow::failure::{Failure, Kind};
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
@@ -29,6 +33,9 @@ impl Download<'_> {
         context: &CallContext,
     ) -> Result<Downloaded, Failure> {
         self.check_name().await?;
+        if self.options.resume {
+            return resume::run(&self, inner, request, context).await;
+        }
         if let Attempt::Done(done) = self.attempt(inner, request, context).await? {
             return Ok(*done);
         }
@@ -49,23 +56,9 @@ impl Download<'_> {
             let body = received.beginning(ANSWER_BYTES, context).await?;
             return Ok(answered(inner, &received, body.into()).await);
         }
-        let mut first = BytesMut::new();
-        let mut ended = false;
-        while !ended && !self.is_decidable(&first) {
-            match received.piece(context).await? {
-                Some(piece) => first.extend_from_slice(&piece),
-                None => ended = true,
-            }
-        }
+        let (first, ended) = self.beginning(&mut received, context).await?;
         if self.is_answer(&first) {
-            while first.len() < ANSWER_BYTES {
-                let Some(piece) = received.piece(context).await? else {
-                    break;
-                };
-                first.extend_from_slice(&piece);
-            }
-            first.truncate(ANSWER_BYTES);
-            return Ok(answered(inner, &received, first).await);
+            return self.answer(inner, &mut received, first, context).await;
         }
         let total = received.announced_bytes().or(self.options.expected_bytes);
         let mut file = self.folder.create_temporary(self.name).await?;
@@ -102,6 +95,41 @@ impl Download<'_> {
         let sha256 = hex::encode(hash.finalize());
         let transfer = Transfer { name: entry.name, bytes, sha256, content_type, head };
         Ok(Attempt::Done(Box::new(Downloaded::Stored(transfer))))
+    }
+
+    /// So much of the body that a file can be told from an answer, and whether that was all.
+    async fn beginning(
+        &self,
+        received: &mut Received,
+        context: &CallContext,
+    ) -> Result<(BytesMut, bool), Failure> {
+        let mut first = BytesMut::new();
+        while !self.is_decidable(&first) {
+            match received.piece(context).await? {
+                Some(piece) => first.extend_from_slice(&piece),
+                None => return Ok((first, true)),
+            }
+        }
+        Ok((first, false))
+    }
+
+    /// The rest of an answer that came in place of the file.
+    async fn answer(
+        &self,
+        inner: &Inner,
+        received: &mut Received,
+        first: BytesMut,
+        context: &CallContext,
+    ) -> Result<Attempt, Failure> {
+        let mut body = first;
+        while body.len() < ANSWER_BYTES {
+            let Some(piece) = received.piece(context).await? else {
+                break;
+            };
+            body.extend_from_slice(&piece);
+        }
+        body.truncate(ANSWER_BYTES);
+        Ok(answered(inner, received, body).await)
     }
 
     /// Before anything is sent: a name that can be used and, unless it may be replaced, is free.

@@ -50,6 +50,13 @@ pub(crate) enum Command {
     Check(Check),
     /// Run a workflow and watch it.
     Run(Run),
+    /// Run the cases of the test files (NAME.test.yaml) beside the workflows; no device is needed.
+    Test(Test),
+    /// Serve the project: webhooks, schedules, events, the queue and the HTTP API, until it is told to stop.
+    Serve(Serve),
+    /// Who may use the server's API.
+    #[command(subcommand)]
+    Token(Token),
     /// Go on with runs that were cut off.
     Resume(Resume),
     /// What ran, how it ended, and why.
@@ -100,6 +107,22 @@ pub(crate) enum Format {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Workflows, test files, or folders of them [default: PROJECT/workflows].
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Only cases with this in their name, which is `WORKFLOW: CASE`.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// How to print the outcome.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Show steps and requests of cases that passed, too.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Run {
     /// The workflow's name (its file's stem in PROJECT/workflows) or a file.
     #[arg(value_name = "WORKFLOW")]
@@ -128,6 +151,81 @@ pub(crate) struct Show {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8710", env = "BASCULE_LISTEN")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// How long steps under way may take once it is told to stop, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
+    pub(crate) grace: std::time::Duration,
+    /// How to write the log.
+    #[arg(long, value_enum, default_value = "text", env = "BASCULE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// What to write to the log, e.g. `info` or `info,bascule_server=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "BASCULE_LOG")]
+    pub(crate) log: String,
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, std::num::ParseIntError> {
+    text.parse().map(std::time::Duration::from_secs)
+}
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Token {
+    /// Make a token; it is printed once and cannot be shown again.
+    Create {
+        /// Who or what it is for.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What it may do.
+        #[arg(long, value_enum, default_value = "viewer")]
+        role: TokenRole,
+    },
+    /// Names and roles, never tokens.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a token; it is of no use from then on.
+    Remove {
+        /// Its name or id.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// What a token may do; each may do what the ones before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenRole {
+    /// Looks.
+    Viewer,
+    /// Starts, cancels, pauses, tests.
+    Operator,
+    /// Makes and removes tokens.
+    Admin,
+}
+
+impl std::convert::From<TokenRole> for bascule_server::Role {
+    fn from(role: TokenRole) -> Self {
+        match role {
+            TokenRole::Viewer => Self::Viewer,
+            TokenRole::Operator => Self::Operator,
+            TokenRole::Admin => Self::Admin,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Resume {
     /// The run, or the first characters of its id; without one every run that was cut off.
     #[arg(value_name = "RUN")]
@@ -153,6 +251,14 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
+    /// Cancel a run: nothing new begins, `undo` and `finally` run. Also while another process works on it.
+    Cancel {
+        /// The run, or the first characters of its id; `last` for the latest.
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
+    /// Run again what did not succeed, as the next attempt of the same run; or all of it, as a new run.
+    Rerun(Rerun),
     /// One run: its steps, items and attempts in order, errors in full.
     Show {
         /// The run, or the first characters of its id; `last` for the latest.
@@ -165,6 +271,36 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rerun {
+    /// The run, or the first characters of its id; `last` for the latest.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Where to begin: at what `failed` (what succeeded is kept), or at the `start` (a new run).
+    #[arg(long, value_enum, default_value = "failed")]
+    pub(crate) from: From,
+    /// By the workflow's present text, not the one that the run began with.
+    #[arg(long)]
+    pub(crate) latest: bool,
+    /// Another value of an input, e.g. `-i floor=3`; repeat for more. The others stay as they were.
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+    /// Other values as a JSON object, `@FILE` to read one, `-` for standard input.
+    #[arg(long, value_name = "JSON", conflicts_with = "inputs")]
+    pub(crate) inputs_json: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// Where a rerun begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    /// What succeeded is kept.
+    Failed,
+    /// A new run with the same inputs and trigger.
+    Start,
 }
 
 #[derive(Subcommand, Debug)]

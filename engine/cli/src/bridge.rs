@@ -2,30 +2,112 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bascule_capability::Capabilities;
 use bascule_capability::redact::Redactor;
-use bascule_plugin::{Call, Context, Host, Plugin};
+use bascule_plugin::{Call, Context, Host, Plugin, Sink};
 use bascule_run::invoke::{Invocation, Invoke, Listener, Report};
 use bascule_workflow::failure::{Failure, Kind};
+use bascule_workflow::plan;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::site::Plugins;
 
 /// Calls the functions of loaded plugins.
 pub(crate) struct Bridge {
-    host: Host,
+    host: Arc<Host>,
     plugins: BTreeMap<String, Arc<Plugin>>,
     capabilities: Capabilities,
     redactor: Redactor,
 }
 
 impl Bridge {
-    pub(crate) fn new(host: Host, plugins: &Plugins, capabilities: Capabilities, redactor: Redactor) -> Self {
+    pub(crate) fn new(
+        host: impl Into<Arc<Host>>,
+        plugins: &Plugins,
+        capabilities: Capabilities,
+        redactor: Redactor,
+    ) -> Self {
         let plugins =
             plugins.loaded.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.plugin))).collect();
-        Self { host, plugins, capabilities, redactor }
+        Self { host: host.into(), plugins, capabilities, redactor }
+    }
+}
+
+impl Bridge {
+    /// Runs an event source until it ends or is told to.
+    pub(crate) async fn listen(
+        &self,
+        call: &plan::Call,
+        with: &Value,
+        sink: Arc<dyn Sink>,
+        cancel: CancellationToken,
+    ) -> Result<(), Failure> {
+        let plugin = self.plugin(&call.plugin)?;
+        let context = outside_runs(call, Duration::MAX, cancel);
+        let told = Call::new(&call.function, with, context, &self.capabilities)
+            .with_sink(sink)
+            .heard_by(self.log_of(call));
+        self.host.call(plugin, told).await.map(|_| ()).map_err(|failure| self.clean(failure))
+    }
+
+    /// Calls a function that belongs to no run.
+    pub(crate) async fn ask(
+        &self,
+        call: &plan::Call,
+        with: &Value,
+        timeout: Duration,
+        cancel: CancellationToken,
+    ) -> Result<Value, Failure> {
+        let plugin = self.plugin(&call.plugin)?;
+        let context = outside_runs(call, timeout, cancel);
+        let told = Call::new(&call.function, with, context, &self.capabilities).heard_by(self.log_of(call));
+        self.host.call(plugin, told).await.map_err(|failure| self.clean(failure))
+    }
+
+    fn plugin(&self, name: &str) -> Result<&Arc<Plugin>, Failure> {
+        self.plugins.get(name).ok_or_else(|| {
+            Failure::new(Kind::Unsupported, format!("plugin `{name}` is not there: put its .wasm back"))
+        })
+    }
+
+    /// Lines of calls that belong to no run go to the log of the process.
+    fn log_of(&self, call: &plan::Call) -> bascule_plugin::Listener {
+        let (redactor, function) = (self.redactor.clone(), format!("{}/{}", call.plugin, call.function));
+        Arc::new(move |report| {
+            if let bascule_plugin::Report::Log { level, message } = report {
+                let message = redactor.redact(&message);
+                match level.name() {
+                    "error" => tracing::error!(function, "{message}"),
+                    "warn" => tracing::warn!(function, "{message}"),
+                    "info" => tracing::info!(function, "{message}"),
+                    _ => tracing::debug!(function, "{message}"),
+                }
+            }
+        })
+    }
+
+    fn clean(&self, mut failure: Failure) -> Failure {
+        failure.message = self.redactor.redact(&failure.message).into_owned();
+        if let Some(details) = &mut failure.details {
+            self.redactor.redact_json(details);
+        }
+        failure
+    }
+}
+
+/// What a call is that belongs to no run.
+fn outside_runs(call: &plan::Call, timeout: Duration, cancel: CancellationToken) -> Context {
+    Context {
+        run: String::new(),
+        step: format!("{}/{}", call.plugin, call.function),
+        attempt: 1,
+        idempotency_key: uuid::Uuid::new_v4().simple().to_string(),
+        timeout,
+        cancel,
     }
 }
 

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 pub(crate) enum Exit {
     /// All went well; a run `succeeded`, `recovered` or was `skipped`.
     Success = 0,
-    /// The command did its work and the answer is no: the run failed, the check found errors, the test failed.
+    /// The command did its work and the answer is no: the run failed, the check found errors, a test failed.
     Failed = 1,
     /// Wrong command line (clap uses the same code).
     Usage = 2,
-    /// The project, a workflow, a plugin or an input is not usable; nothing was started.
+    /// The project, a workflow, a test file, a plugin or an input is not usable; nothing was started.
     Unusable = 3,
     /// A person is needed: the run ended `interrupted` or `rollback-incomplete`.
     NeedsPerson = 4,
@@ -35,9 +35,9 @@ impl From<Exit> for ExitCode {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0    success (a run that `succeeded`, `recovered` or was `skipped`)
-  1    the answer is no: the run failed, the check found errors, the test failed
+  1    the answer is no: the run failed, the check found errors, a test failed
   2    wrong command line
-  3    project, workflow, plugin or input not usable; nothing was started
+  3    project, workflow, test file, plugin or input not usable; nothing was started
   4    a person is needed: `interrupted` or `rollback-incomplete`
   5    another process owns the data folder
   6    what was named does not exist

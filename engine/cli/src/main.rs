@@ -9,7 +9,10 @@ mod commands;
 mod exit;
 mod live;
 mod paint;
+mod serving;
 mod site;
+mod turn;
+mod testing;
 
 use clap::Parser as _;
 

@@ -10,6 +10,8 @@ use bascule_capability::{Capabilities, Parts};
 use bascule_database::Database;
 use bascule_plugin::{Host, HostOptions, Limits, Plugin};
 use bascule_run::journal::SqliteJournal;
+use bascule_workflow::check::{Surroundings, check_among};
+use bascule_workflow::library::Library;
 use bascule_workflow::plan::Workflow;
 use bascule_workflow::problem::{Look, Problems};
 use bascule_workflow::project::Project;
@@ -18,6 +20,9 @@ use bascule_workflow::signature;
 use crate::arguments::Arguments;
 use crate::exit::{Exit, coded, coded_with_help};
 use crate::paint;
+
+/// Most event sources at one time.
+const MAX_SOURCES: usize = 16_384;
 
 /// The file that makes a folder a project.
 pub(crate) const INVENTORY: &str = "bascule.yaml";
@@ -125,16 +130,37 @@ impl Places {
     /// A plugin host whose compiled code is kept in the data folder, sealed with the master key; without a key it is
     /// compiled anew each time.
     fn host(&self, project: &Project, key: Option<&MasterKey>) -> Result<Host> {
-        let memory = usize::try_from(project.limits.memory_bytes).unwrap_or(usize::MAX);
-        let mut options = HostOptions {
-            limits: Limits { memory_bytes: memory, ..Limits::default() },
-            ..HostOptions::default()
-        };
+        self.host_within(project, key, Limits::default())
+    }
+
+    fn host_within(&self, project: &Project, key: Option<&MasterKey>, limits: Limits) -> Result<Host> {
+        let memory_bytes = usize::try_from(project.limits.memory_bytes).unwrap_or(usize::MAX);
+        let mut options =
+            HostOptions { limits: Limits { memory_bytes, ..limits }, ..HostOptions::default() };
         if let Some(key) = key {
             options.cache_folder = Some(self.cache.clone());
             options.cache_key = key.derive("bascule compiled code 1");
         }
         Ok(Host::new(options)?)
+    }
+
+    /// Host and plugins for `bascule test`, with the clock that plugins see. Compiled plugins are kept where `--cache` says,
+    /// else in the user's own cache: the project's data folder is left alone.
+    pub(crate) fn plugins_for_tests(&self, project: &Project, clock: Clock) -> Result<(Host, Plugins)> {
+        let memory = usize::try_from(project.limits.memory_bytes).unwrap_or(usize::MAX);
+        let mut options = HostOptions {
+            limits: Limits { memory_bytes: memory, ..Limits::default() },
+            clock,
+            ..HostOptions::default()
+        };
+        if self.key_file.exists() {
+            let own = self.data.join("compiled") == self.cache;
+            options.cache_folder = if own { user_cache() } else { Some(self.cache.clone()) };
+            options.cache_key = MasterKey::load(&self.key_file)?.derive("bascule compiled code 1");
+        }
+        let host = Host::new(options)?;
+        let plugins = Plugins::load(self, project, &host)?;
+        Ok((host, plugins))
     }
 
     /// Host and plugins for commands that only look: they own no data folder and make no key.
@@ -148,6 +174,17 @@ impl Places {
     /// The files of the workflows, sorted.
     pub(crate) fn workflow_files(&self) -> Result<Vec<PathBuf>> {
         yaml_files(&self.project.join("workflows"))
+    }
+
+    /// The project's workflows as texts, and these files beside (or instead of) them.
+    pub(crate) fn library(&self, beside: &[PathBuf]) -> Result<Library> {
+        let mut library = Library::default();
+        for file in self.workflow_files()?.iter().chain(beside) {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+            library.insert(&file.display().to_string(), &text);
+        }
+        Ok(library)
     }
 
     /// The file of the workflow of that name, or the file itself.
@@ -172,6 +209,17 @@ impl Places {
             },
         ))
     }
+}
+
+/// The instant that plugins are told.
+pub(crate) type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// Where programs of this user keep what they can make again.
+fn user_cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    Some(cache.join("bascule").join("compiled"))
 }
 
 fn default_key_file() -> Result<PathBuf> {
@@ -330,15 +378,33 @@ impl Site {
 
     /// Loads the plugins.
     pub(crate) fn plugins(&self) -> Result<(Host, Plugins)> {
-        let host = self.places.host(&self.project, Some(&self.key))?;
-        let plugins = Plugins::load(&self.places, &self.project, &host)?;
+        self.plugins_for(&self.project)
+    }
+
+    /// Loads the plugins as another inventory than the one that was opened says.
+    pub(crate) fn plugins_for(&self, project: &Project) -> Result<(Host, Plugins)> {
+        let host = self.places.host(project, Some(&self.key))?;
+        let plugins = Plugins::load(&self.places, project, &host)?;
+        Ok((host, plugins))
+    }
+
+    /// Host and plugins for event sources: a call may last for ever, and there may be one for each device.
+    pub(crate) fn source_plugins_for(&self, project: &Project) -> Result<(Host, Plugins)> {
+        let limits = Limits { live_calls: MAX_SOURCES, host_calls: u64::MAX, ..Limits::default() };
+        let host = self.places.host_within(project, Some(&self.key), limits)?;
+        let plugins = Plugins::load(&self.places, project, &host)?;
         Ok((host, plugins))
     }
 
     /// Connections, folders and stores.
     pub(crate) async fn capabilities(&self) -> Result<Capabilities> {
+        self.capabilities_for(&self.project).await
+    }
+
+    /// Connections, folders and stores of another inventory than the one that was opened.
+    pub(crate) async fn capabilities_for(&self, project: &Project) -> Result<Capabilities> {
         Ok(Capabilities::open(Parts {
-            project: self.project.clone(),
+            project: project.clone(),
             root: self.places.project.clone(),
             database: self.database.clone(),
             secrets: self.secrets.clone(),
@@ -348,23 +414,14 @@ impl Site {
 }
 
 /// Reads and checks a workflow's file; its problems are printed, and errors end the command.
-pub(crate) fn checked(
-    file: &Path,
-    signatures: &BTreeMap<String, signature::Plugin>,
-    project: &Project,
-) -> Result<Workflow> {
+pub(crate) fn checked(file: &Path, surroundings: Surroundings<'_>) -> Result<Workflow> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    checked_text(&file.display().to_string(), &text, signatures, project)
+    checked_text(&file.display().to_string(), &text, surroundings)
 }
 
 /// Checks a workflow's text.
-pub(crate) fn checked_text(
-    name: &str,
-    text: &str,
-    signatures: &BTreeMap<String, signature::Plugin>,
-    project: &Project,
-) -> Result<Workflow> {
-    let (workflow, problems) = bascule_workflow::check::check(name, text, signatures, Some(project));
+pub(crate) fn checked_text(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Workflow> {
+    let (workflow, problems) = check_among(name, text, surroundings);
     print_problems(&problems);
     workflow.ok_or_else(|| {
         coded(

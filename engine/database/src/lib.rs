@@ -31,10 +31,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod beside;
 mod error;
 mod migrate;
 mod open;
 mod owner;
+mod times;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -43,7 +45,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::{SqliteConnection, SqlitePool};
 
+pub use beside::WriteBesideError;
 pub use error::{DatabaseError, OpenError};
+pub use times::CommitTimes;
 
 use writer::Writer;
 
@@ -78,6 +82,16 @@ impl Database {
     pub async fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         let readers = open::read_only(path).await?;
         Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), readers, writer: None }) })
+    }
+
+    /// One small write while another process may own the file: a wish that the owner is to find, not a second owner.
+    /// The tables must be there already. Nothing of it is kept when it fails.
+    pub async fn write_beside<T, F>(path: &Path, job: F) -> Result<T, WriteBesideError>
+    where
+        T: Send,
+        F: for<'t> FnOnce(&'t mut SqliteConnection) -> BoxFuture<'t, Result<T, DatabaseError>> + Send,
+    {
+        beside::write(path, job).await
     }
 
     /// Where the file is.
@@ -129,6 +143,12 @@ impl Database {
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.inner.writer.as_ref().map_or(0, Writer::commits)
+    }
+
+    /// How long transactions took since the file was opened.
+    #[must_use]
+    pub fn commit_times(&self) -> CommitTimes {
+        self.inner.writer.as_ref().map_or_else(CommitTimes::default, Writer::commit_times)
     }
 
     /// Why the file can no longer be written, if so; see [`DatabaseError::Broken`].

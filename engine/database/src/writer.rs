@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::DatabaseError;
 use crate::error::{code, primary_code};
 use crate::owner::Owner;
+use crate::times::{CommitTimes, Times};
 
 /// Most jobs in one transaction; the rest waits for the next.
 const GROUP: usize = 256;
@@ -36,6 +37,7 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct State {
     commits: AtomicU64,
+    times: Times,
     broken: OnceLock<Arc<str>>,
 }
 
@@ -99,6 +101,10 @@ impl Writer {
 
     pub(crate) fn commits(&self) -> u64 {
         self.state.commits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn commit_times(&self) -> CommitTimes {
+        self.state.times.read()
     }
 
     pub(crate) fn broken(&self) -> Option<String> {
@@ -191,9 +197,11 @@ impl Task {
     async fn all(&mut self, mut jobs: VecDeque<Box<dyn Job>>) {
         while !jobs.is_empty() {
             let mut done = Vec::with_capacity(jobs.len());
+            let begun = Instant::now();
             let outcome = self.transaction(&mut jobs, &mut done).await;
             if outcome.is_ok() {
                 self.state.commits.fetch_add(1, Ordering::Relaxed);
+                self.state.times.add(begun.elapsed());
             }
             for job in done {
                 job.deliver(outcome.clone());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bascule_database::{Database, DatabaseError};
+use bascule_database::{Database, DatabaseError, OpenError, WriteBesideError};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -235,4 +235,47 @@ async fn a_job_runs_although_its_caller_stopped_waiting() {
     held.await.unwrap().unwrap();
     insert(&database, "next").await.unwrap();
     assert_eq!(texts(&database).await, ["abandoned", "next"]);
+}
+
+#[tokio::test]
+async fn a_write_beside_the_owner_is_kept_and_the_owner_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bascule.db");
+    let missing = Database::write_beside(&path, |_tx| async { Ok(()) }.boxed()).await;
+    assert!(matches!(missing, Err(WriteBesideError::Open(OpenError::Missing { .. }))));
+    let owner = Database::open(&path).await.unwrap();
+    owner.migrate("notes", &["CREATE TABLE note (text TEXT NOT NULL) STRICT"]).await.unwrap();
+    Database::write_beside(&path, |tx| {
+        async move {
+            sqlx::query("INSERT INTO note VALUES ('beside')").execute(tx).await?;
+            Ok(())
+        }
+        .boxed()
+    })
+    .await
+    .unwrap();
+    let failed: Result<(), _> = Database::write_beside(&path, |tx| {
+        async move {
+            sqlx::query("INSERT INTO note VALUES ('lost')").execute(&mut *tx).await?;
+            sqlx::query("INSERT INTO nothing VALUES (1)").execute(tx).await?;
+            Ok(())
+        }
+        .boxed()
+    })
+    .await;
+    assert!(matches!(failed, Err(WriteBesideError::Write(_))));
+    owner
+        .write(|tx| {
+            async move {
+                sqlx::query("INSERT INTO note VALUES ('owner')").execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+        .unwrap();
+    let notes: Vec<String> =
+        sqlx::query_scalar("SELECT text FROM note ORDER BY rowid").fetch_all(owner.readers()).await.unwrap();
+    assert_eq!(notes, ["beside", "owner"]);
+    owner.close().await;
 }

@@ -149,7 +149,16 @@ pub trait Context: Send + Sync {
     fn touched(&self, place: &Place) -> bool;
 
     /// Who has done this `once` key of this workflow in an earlier run.
-    async fn done_once(&self, step: &str, key: &str) -> Result<Option<OnceDone>, Stop>;
+    async fn done_once(&self, workflow: &str, step: &str, key: &str) -> Result<Option<OnceDone>, Stop>;
+
+    /// When the run (`None`), or the workflow that is called at a place, has to have ended, if that was recorded.
+    fn deadline(&self, place: Option<&Place>) -> Option<Timestamp>;
+
+    /// The instant so long after the present one, for a deadline that is to be recorded.
+    fn instant_after(&self, after: Duration) -> Timestamp;
+
+    /// Returns when the instant has come. Not recorded.
+    async fn reach(&self, at: Timestamp);
 
     /// Records with the next durable record: for what would come out the same if it were lost.
     fn note(&self, entry: Entry);

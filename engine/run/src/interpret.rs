@@ -2,6 +2,7 @@
 //! comes to the same point.
 
 mod block;
+mod called;
 mod for_each;
 mod names;
 mod run;
@@ -9,7 +10,10 @@ mod sequence;
 mod slot;
 mod unit;
 mod verify;
+mod whole;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bascule_workflow::failure::Failure;
@@ -23,11 +27,12 @@ use crate::observe::Event;
 use crate::place::Place;
 use crate::status::{Counts, Status};
 
-use block::UndoList;
+pub(crate) use block::UndoList;
 use names::Names;
 use slot::Grip;
 
 pub(crate) use names::{evaluation_failed, failure_value};
+pub(crate) use run::Ending;
 
 /// How a step or item ended, as the rest of the walk sees it.
 #[derive(Clone, Debug)]
@@ -148,6 +153,12 @@ pub(crate) struct Interpreter<'w> {
     pub(crate) workflow: &'w Workflow,
     /// For steps without `timeout`.
     pub(crate) call_timeout: Duration,
+    /// How many workflows stand inside each other here, from 1.
+    pub(crate) depth: usize,
+    /// How many workflows were called so far, in the whole run.
+    pub(crate) calls: Arc<AtomicUsize>,
+    /// `run` as expressions see it.
+    pub(crate) about_run: Value,
 }
 
 impl<'w> Interpreter<'w> {
@@ -198,6 +209,10 @@ impl<'w> Interpreter<'w> {
             Action::Block { steps, .. } => {
                 steps.iter().any(|inner| self.context.touched(&place.inner(&inner.id)))
             }
+            // The inner steps may have to be undone; nobody else sees them.
+            Action::Workflow(_) => {
+                around.undo.is_some() && step.undo.is_none() && self.context.recall(place).called.is_some()
+            }
             Action::Call(_) => false,
         };
         if let Some(ended) = ended.filter(|_| !walk_again) {
@@ -220,6 +235,7 @@ impl<'w> Interpreter<'w> {
         }
         match &step.action {
             Action::Call(call) => self.called(step, call, place, around, grip).await,
+            Action::Workflow(call) => self.called_workflow(step, call, place, around, grip).await,
             Action::Block { steps, all_or_nothing } => {
                 let end = self.block(steps, *all_or_nothing, place, around, grip).await?;
                 self.close(place, &end, None).await?;
@@ -259,6 +275,7 @@ impl<'w> Interpreter<'w> {
                 failure: end.failure.clone(),
                 reason: end.reason.clone(),
                 counts: end.counts(),
+                once_of: once.as_ref().filter(|_| self.depth > 1).map(|_| self.workflow.id.clone()),
                 once,
             };
             if durable {

@@ -8,6 +8,8 @@ use bascule_workflow::failure::Failure;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::journal::Role;
+
 /// One call of a plugin function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -21,6 +23,8 @@ pub struct Invocation {
     pub run: String,
     /// The step's id and item key, for logs: `photo[terminal-7]`.
     pub step: String,
+    /// Which call of the step: its own, a `catch`, a second look, an `undo`.
+    pub role: Role,
     /// 1 for the first attempt; retries count on.
     pub attempt: u32,
     /// How often a crash cut this very attempt off: it may have been sent so many times before.

@@ -21,10 +21,12 @@ use uuid::Uuid;
 use crate::place::Place;
 use crate::status::Status;
 
-pub use entry::{AttemptId, Batch, Entry, Item, LogLine, Outcome, Role, Timed, Verdict};
+pub use entry::{
+    AttemptId, Batch, Entry, Item, LogLine, Outcome, PinnedText, PinnedTexts, Role, Timed, Verdict,
+};
 pub use memory::MemoryJournal;
 pub use recall::{Attempt, Ended, Memory, PlaceMemory};
-pub use sqlite::SqliteJournal;
+pub use sqlite::{CancelAsked, SqliteJournal};
 
 /// An entry whose JSON text is longer than this many bytes is kept apart from the entries (SQLite: table
 /// `journal_value`, by its sha256), and the entry holds a reference.
@@ -137,14 +139,31 @@ pub struct OnceDone {
     pub at: Timestamp,
 }
 
+/// What the next attempt of a run goes by; by default what the last one went by.
+#[derive(Clone, Debug, Default)]
+pub struct Reopening {
+    /// Another workflow text (digest and text) than the one it began with.
+    pub text: Option<(String, Arc<str>)>,
+    /// The texts of the workflows that it names.
+    pub texts: Option<PinnedTexts>,
+    /// Edited inputs, accepted; all of them.
+    pub inputs: Option<Map<String, Value>>,
+}
+
+/// The texts that a run goes by.
+#[derive(Clone, Debug)]
+pub struct RunTexts {
+    /// The workflow's own.
+    pub text: Arc<str>,
+    /// Those of the workflows that it names; empty as long as the run has not begun.
+    pub named: PinnedTexts,
+}
+
 /// A change to a run that has ended.
 #[derive(Clone, Debug)]
 pub enum Revision {
     /// It becomes `queued` again, as its next attempt.
-    Reopen {
-        /// Another workflow text (digest and text) than the one it began with.
-        text: Option<(String, Arc<str>)>,
-    },
+    Reopen(Reopening),
     /// A person decided on a call of unknown outcome.
     Decide {
         /// The step or item.
@@ -257,6 +276,19 @@ pub trait Journal: Send + Sync {
 
     /// The workflow text that a run goes by.
     async fn text(&self, run: RunId) -> Result<Arc<str>, JournalError>;
+
+    /// Whether somebody asked to cancel the run (since it was last reopened).
+    async fn cancel_asked(&self, run: RunId) -> Result<bool, JournalError>;
+
+    /// Another run with this key is `running`, and nobody works on it: its process is gone. It becomes `queued`
+    /// again, so that the key is free and the run can still be resumed later. Gives that run.
+    async fn free_key(&self, key: &str, now: Timestamp) -> Result<Option<RunId>, JournalError>;
+
+    /// The texts that a run goes by: its own, and those of the workflows that it names.
+    async fn texts(&self, run: RunId) -> Result<RunTexts, JournalError> {
+        let named = Memory::of(self.read(run).await?).texts;
+        Ok(RunTexts { text: self.text(run).await?, named })
+    }
 
     /// Runs, the newest first.
     async fn runs(&self, filter: &Filter) -> Result<Vec<RunHeader>, JournalError>;

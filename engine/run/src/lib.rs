@@ -33,9 +33,7 @@
 //! #     }),
 //! # };
 //! # let workflow = Arc::new(plan::Workflow {
-//! #     id: "hello".into(), name: "hello".into(), description: None, inputs: vec![], connections: Default::default(),
-//! #     folders: Default::default(), stores: Default::default(), steps: vec![step], finally: vec![], output: None,
-//! #     triggers: vec![], digest: "0".into(), text: "".into(),
+//! #     id: "hello".into(), steps: vec![step], digest: "0".into(), ..plan::Workflow::default()
 //! # });
 //! # let plugins = Arc::new(Nobody);
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -67,5 +65,5 @@ mod runner;
 
 pub use journal::RunId;
 pub use place::Place;
-pub use runner::{Basis, Parts, RunError, RunOutcome, Runner, Start, StepOutcome};
+pub use runner::{Basis, Parts, Rerun, RunError, RunOutcome, Runner, Start, StepOutcome};
 pub use status::{Counts, Status};

@@ -59,7 +59,6 @@ impl Keys {
 /// What a run in this process is made of.
 pub(crate) struct LocalParts {
     pub(crate) run: RunId,
-    pub(crate) workflow: String,
     pub(crate) started_at: Timestamp,
     pub(crate) claim: Claim,
     pub(crate) memory: Memory,
@@ -240,6 +239,7 @@ impl Context for LocalContext {
             with,
             run: self.parts.run.to_string(),
             step: place.to_string(),
+            role: id.role,
             attempt: id.attempt,
             lost,
             idempotency_key: key.clone(),
@@ -344,8 +344,20 @@ impl Context for LocalContext {
         self.parts.memory.touched(place)
     }
 
-    async fn done_once(&self, step: &str, key: &str) -> Result<Option<OnceDone>, Stop> {
-        Ok(self.parts.journal.once(&self.parts.workflow, step, key).await?)
+    async fn done_once(&self, workflow: &str, step: &str, key: &str) -> Result<Option<OnceDone>, Stop> {
+        Ok(self.parts.journal.once(workflow, step, key).await?)
+    }
+
+    fn deadline(&self, place: Option<&Place>) -> Option<Timestamp> {
+        self.parts.memory.deadlines.get(&place.cloned()).copied()
+    }
+
+    fn instant_after(&self, after: Duration) -> Timestamp {
+        later(self.parts.clock.now(), after)
+    }
+
+    async fn reach(&self, at: Timestamp) {
+        self.parts.clock.sleep_until(at).await;
     }
 
     fn note(&self, entry: Entry) {
@@ -430,7 +442,6 @@ mod tests {
             let now = Timestamp::UNIX_EPOCH;
             LocalContext::new(LocalParts {
                 run: self.run,
-                workflow: "w".to_owned(),
                 started_at: now,
                 claim: self.journal.claim(self.run, "me", now, now).await.unwrap(),
                 memory: Memory::of(self.journal.read(self.run).await.unwrap()),

@@ -28,6 +28,18 @@ impl Place {
         Self(format!("finally:{id}").into())
     }
 
+    /// A step of the workflow's `on-failure`.
+    #[must_use]
+    pub fn on_failure(id: &str) -> Self {
+        Self(format!("on-failure:{id}").into())
+    }
+
+    /// A step of the `finally` of the workflow that is called here.
+    #[must_use]
+    pub fn inner_finally(&self, id: &str) -> Self {
+        Self(format!("{}/finally:{id}", self.0).into())
+    }
+
     /// A step inside this block (or inside this item of a block).
     #[must_use]
     pub fn inner(&self, id: &str) -> Self {
@@ -81,7 +93,7 @@ impl Place {
             false => &self.0,
         };
         let inner = text.rfind('/').map_or(text, |at| &text[at + 1..]);
-        inner.strip_prefix("finally:").unwrap_or(inner)
+        inner.strip_prefix("finally:").or_else(|| inner.strip_prefix("on-failure:")).unwrap_or(inner)
     }
 
     /// The item's key, if this is an item.
@@ -101,10 +113,15 @@ impl Place {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// True for `finally` steps and what is inside them.
+    /// True for steps of the run's own `finally` and `on-failure`, and for what is inside them.
     #[must_use]
     pub fn is_finally(&self) -> bool {
-        self.0.starts_with("finally:")
+        self.0.starts_with("finally:") || self.0.starts_with("on-failure:")
+    }
+
+    /// The steps whose called workflow has this place in its `finally`.
+    pub fn finally_of(&self) -> impl Iterator<Item = Self> {
+        self.0.match_indices("/finally:").map(|(at, _)| Self(self.0[..at].into()))
     }
 }
 
@@ -146,5 +163,9 @@ mod tests {
         }
         assert_eq!(line, ["site[7]/door", "site[7]", "site"]);
         assert_eq!(Place::finally("tidy").id(), "tidy");
+        assert_eq!(Place::on_failure("ring").id(), "ring");
+        let inner = Place::step("site").item("a/finally:b").inner_finally("tidy");
+        assert_eq!((inner.id(), inner.parent()), ("tidy", Some(Place::step("site").item("a/finally:b"))));
+        assert_eq!(inner.finally_of().collect::<Vec<_>>(), [Place::step("site").item("a/finally:b")]);
     }
 }

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::journal::{Entry, Journal, JournalError, LogLine, Outcome, Role, RunHeader, Timed, Verdict};
+use crate::journal::{
+    Entry, Journal, JournalError, LogLine, Outcome, Role, RunHeader, RunId, Timed, Verdict,
+};
 use crate::place::Place;
 use crate::status::{Counts, Status};
 
@@ -26,6 +28,10 @@ pub struct RunRecord {
     pub failure: Option<Failure>,
     /// When somebody asked to cancel it.
     pub cancel_asked_at: Option<Timestamp>,
+    /// When it has to have ended, where the workflow has a `deadline`.
+    pub deadline: Option<Timestamp>,
+    /// The runs of the `on-failure` workflow that followed it, one for each attempt that ended badly.
+    pub alerts: Vec<RunId>,
     /// When it was taken up again after it had ended, in order.
     pub reopened_at: Vec<Timestamp>,
     /// Steps in the order in which they began; inner steps and items are inside of them.
@@ -51,6 +57,8 @@ pub struct StepRecord {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// The workflow that it calls, with its inputs; that one's steps are `inner`.
+    pub called: Option<CalledRecord>,
     /// Its output.
     pub output: Value,
     /// Why it failed.
@@ -69,6 +77,15 @@ pub struct StepRecord {
     pub verdicts: Vec<(Timestamp, Verdict)>,
     /// Items of a `for-each`, and the steps of a block (or of a block's item).
     pub inner: Vec<StepRecord>,
+}
+
+/// A workflow that was called.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CalledRecord {
+    /// Its id.
+    pub workflow: String,
+    /// Its accepted inputs.
+    pub inputs: Map<String, Value>,
 }
 
 /// One attempt.
@@ -132,6 +149,8 @@ impl RunRecord {
             output: Value::Null,
             failure: None,
             cancel_asked_at: None,
+            deadline: None,
+            alerts: Vec::new(),
             reopened_at: Vec::new(),
             steps: Vec::new(),
             lines,
@@ -144,8 +163,10 @@ impl RunRecord {
                     record.trigger = trigger;
                 }
                 Entry::CancelAsked => record.cancel_asked_at = Some(at),
-                Entry::Reopened { .. } => {
+                Entry::Reopened { inputs, .. } => {
                     record.reopened_at.push(at);
+                    record.inputs = inputs.unwrap_or(record.inputs);
+                    record.deadline = None;
                     record.output = Value::Null;
                     record.failure = None;
                 }
@@ -153,7 +174,9 @@ impl RunRecord {
                     record.output = output;
                     record.failure = failure;
                 }
-                Entry::EventTaken { .. } => {}
+                Entry::DeadlineSet { place: None, due_at } => record.deadline = Some(due_at),
+                Entry::AlertDue { run } => record.alerts.push(run),
+                Entry::EventTaken { .. } | Entry::TextsPinned { .. } | Entry::DeadlineSet { .. } => {}
                 entry => {
                     let run_attempt =
                         u32::try_from(record.reopened_at.len()).unwrap_or(u32::MAX).saturating_add(1);
@@ -206,6 +229,7 @@ impl Tree {
             status: None,
             started_at: at,
             ended_at: None,
+            called: None,
             output: Value::Null,
             failure: None,
             reason: None,
@@ -264,6 +288,9 @@ impl Tree {
                     attempt.ended_at = Some(at);
                     attempt.outcome = Some(outcome);
                 }
+            }
+            Entry::WorkflowCalled { workflow, inputs, .. } => {
+                record.called = Some(CalledRecord { workflow, inputs });
             }
             Entry::Waiting { due_at, .. } => record.waiting_until = Some(due_at),
             Entry::UndoRegistered { .. } => record.undo = Some(UndoRecord::Registered),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bascule_workflow::expression::Scope;
 use bascule_workflow::failure::{Effect, Failure, Kind};
-use bascule_workflow::plan::Workflow;
+use bascule_workflow::plan::{OnFailure, Workflow};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +14,12 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, later};
 use crate::context::{Context, Stop};
-use crate::interpret::Interpreter;
+use crate::interpret::{Ending, Interpreter};
 use crate::invoke::Invoke;
-use crate::journal::{Entry, Journal, JournalError, Memory, NewRun, Revision, RunHeader, RunId, Verdict};
+use crate::journal::{
+    Entry, Journal, JournalError, Memory, NewRun, PinnedText, PinnedTexts, Reopening, Revision, RunHeader,
+    RunId, Verdict,
+};
 use crate::local::{Keys, LocalContext, LocalParts};
 use crate::observe::{Event, Observer};
 use crate::place::Place;
@@ -27,6 +30,8 @@ use crate::status::{Counts, Status};
 const LEASE: Duration = Duration::from_secs(60);
 /// A run whose process ended so often in a row without finishing any attempt is not begun again.
 const MAX_CRASHES: u32 = 3;
+/// How long it takes at most until a run hears that somebody outside of this process asked to cancel it.
+const HEARS_WITHIN: Duration = Duration::from_secs(1);
 /// For steps without `timeout`, unless the runner is told otherwise.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -63,6 +68,15 @@ pub enum Basis {
     Latest,
 }
 
+/// How a rerun differs from what the run went by.
+#[derive(Clone, Debug)]
+pub struct Rerun {
+    /// Which text.
+    pub basis: Basis,
+    /// Other inputs, accepted by the workflow; all of them.
+    pub inputs: Option<Map<String, Value>>,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct RunOutcome {
@@ -74,8 +88,10 @@ pub struct RunOutcome {
     pub output: Value,
     /// Why it did not succeed.
     pub failure: Option<Failure>,
-    /// The workflow's own steps in order, then its `finally` steps.
+    /// The workflow's own steps in order, then its `finally` steps, then those of `on-failure`.
     pub steps: Vec<StepOutcome>,
+    /// The run of the `on-failure` workflow, recorded as `queued` in the same journal, if one follows.
+    pub alert: Option<RunId>,
 }
 
 /// How a step of the workflow ended.
@@ -231,10 +247,18 @@ impl Runner {
         let now = clock.now();
         let claim = journal.claim(run, &inner.owner, now, later(now, LEASE)).await?;
         let memory = Memory::of(journal.read(run).await?);
+        let pinned = pinned(&workflow);
+        if let Some(other) = memory.texts.iter().find(|(id, text)| pinned.get(*id) != Some(*text)) {
+            journal.release(&claim).await?;
+            return Err(RunError::OtherText {
+                run,
+                workflow: other.0.clone(),
+                digest: other.1.digest.clone(),
+            });
+        }
         let resumed = header.status == Status::Running || memory.attempt > 1;
         let context = LocalContext::new(LocalParts {
             run,
-            workflow: header.workflow.clone(),
             started_at: header.started_at,
             memory,
             journal: Arc::clone(journal),
@@ -246,6 +270,9 @@ impl Runner {
             bell: Arc::clone(&active.bell),
             claim,
         });
+        if context.memory().texts.is_empty() && !pinned.is_empty() {
+            context.note(Entry::TextsPinned { texts: pinned });
+        }
         let attempt = context.memory().attempt;
         context.tell(Event::RunStarted { workflow: header.workflow.clone(), attempt, resumed });
         let outcome = self.guarded(&context, &header, &workflow, cancel).await;
@@ -279,8 +306,9 @@ impl Runner {
         }
         let walk = self.walk(context, header, workflow, inner_cancel.clone());
         tokio::pin!(walk);
+        let mut renew_at = later(clock.now(), LEASE / 3);
         loop {
-            let renew_at = later(clock.now(), LEASE / 3);
+            let look_at = later(clock.now(), HEARS_WITHIN);
             tokio::select! {
                 biased;
                 () = cancel.cancelled(), if !cancelled => {
@@ -293,6 +321,14 @@ impl Runner {
                 () = clock.sleep_until(renew_at) => {
                     journal.renew(context.claim(), later(clock.now(), LEASE)).await?;
                     unless_fenced(context.flush().await)?;
+                    renew_at = later(clock.now(), LEASE / 3);
+                }
+                // Somebody in another process, who has recorded it.
+                () = clock.sleep_until(look_at), if !cancelled => {
+                    if journal.cancel_asked(header.id).await? {
+                        cancelled = true;
+                        inner_cancel.cancel();
+                    }
                 }
             }
         }
@@ -318,25 +354,93 @@ impl Runner {
                 output: Value::Null,
                 failure: Some(failure),
                 steps: vec![],
+                alert: None,
             };
-            return end(context, outcome).await;
+            return self.end(context, workflow, Ending { outcome, alert: None }).await;
         }
         let memory = context.memory();
         let mut scope = Scope::new();
         scope.set("inputs", Value::Object(memory.inputs.clone()));
         scope.set("trigger", memory.trigger.clone());
-        scope.set(
-            "run",
-            json!({
-                "id": run,
-                "started_at": context.now().to_string(),
-                "workflow": header.workflow,
-                "attempt": memory.attempt,
-            }),
-        );
-        let interpreter = Interpreter { context, workflow, call_timeout: self.inner.call_timeout };
-        let outcome = interpreter.run(scope, cancel).await?;
-        end(context, outcome).await
+        let about_run = json!({
+            "id": run,
+            "started_at": context.now().to_string(),
+            "workflow": header.workflow,
+            "attempt": memory.attempt,
+        });
+        scope.set("run", about_run.clone());
+        let interpreter = Interpreter {
+            context,
+            workflow,
+            call_timeout: self.inner.call_timeout,
+            depth: 1,
+            calls: Arc::default(),
+            about_run,
+        };
+        let ending = interpreter.run(scope, cancel).await?;
+        self.end(context, workflow, ending).await
+    }
+
+    /// Puts the last entry on disk, with all that was noted before it. The alert is announced, recorded as a run, and
+    /// only then does this one end: wherever the process dies, there is one alert.
+    async fn end(
+        &self,
+        context: &LocalContext,
+        workflow: &Workflow,
+        ending: Ending,
+    ) -> Result<RunOutcome, Stop> {
+        let Ending { mut outcome, alert } = ending;
+        if let (Some(trigger), Some(OnFailure::Workflow(alert))) = (alert, &workflow.on_failure) {
+            outcome.alert = self.announce(context, alert, trigger, &mut outcome.failure).await?;
+        }
+        let RunOutcome { status, output, failure, .. } = &outcome;
+        let entry = Entry::RunEnded { status: *status, output: output.clone(), failure: failure.clone() };
+        context.record(entry).await?;
+        Ok(outcome)
+    }
+
+    async fn announce(
+        &self,
+        context: &LocalContext,
+        workflow: &Workflow,
+        trigger: Value,
+        failure: &mut Option<Failure>,
+    ) -> Result<Option<RunId>, Stop> {
+        let Parts { journal, clock, .. } = &self.inner.parts;
+        let inputs = workflow.accept_inputs(Map::new()).ok();
+        let key = inputs.as_ref().map(|inputs| workflow.concurrency_key(inputs, &trigger));
+        let (Some(inputs), Some(Ok(concurrency_key))) = (inputs, key) else {
+            if let Some(failure) = failure {
+                failure.message.push_str(&format!("; and `{}` could not be started", workflow.id));
+            }
+            return Ok(None);
+        };
+        let id = match context.memory().alert {
+            Some(id) => id,
+            None => {
+                let id = RunId::new(clock.now());
+                context.record(Entry::AlertDue { run: id }).await?;
+                id
+            }
+        };
+        match journal.find(&id.to_string()).await {
+            Ok(_) => {}
+            Err(JournalError::NoSuchRun(_)) => {
+                let run = NewRun {
+                    id,
+                    workflow: workflow.id.clone(),
+                    digest: workflow.digest.clone(),
+                    text: Arc::clone(&workflow.text),
+                    inputs,
+                    trigger,
+                    concurrency_key,
+                    started_at: clock.now(),
+                };
+                journal.create(run).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Some(id))
     }
 
     /// [`Runner::execute`] for a run that was begun before: after a crash, or after [`Runner::suspend`].
@@ -363,8 +467,35 @@ impl Runner {
         basis: Basis,
         cancel: CancellationToken,
     ) -> Result<RunOutcome, RunError> {
+        self.rerun_with(run, workflow, Rerun { basis, inputs: None }, cancel).await
+    }
+
+    /// [`Runner::rerun`] with other inputs, if there are any: what succeeded stays as it is all the same, lists of
+    /// `for-each` steps that had not succeeded are evaluated again.
+    ///
+    /// # Errors
+    /// As `rerun`.
+    pub async fn rerun_with(
+        &self,
+        run: RunId,
+        workflow: Arc<Workflow>,
+        rerun: Rerun,
+        cancel: CancellationToken,
+    ) -> Result<RunOutcome, RunError> {
+        self.reopen(run, &workflow, rerun).await?;
+        self.execute(run, workflow, cancel).await
+    }
+
+    /// The first half of [`Runner::rerun_with`]: the run is `queued` again, as its next attempt, and [`Runner::execute`]
+    /// takes it up, by the workflow given here.
+    ///
+    /// # Errors
+    /// [`RunError::OtherText`], [`JournalError::NotEnded`].
+    pub async fn reopen(&self, run: RunId, workflow: &Workflow, rerun: Rerun) -> Result<(), RunError> {
         let Parts { journal, clock, .. } = &self.inner.parts;
         let header = journal.find(&run.to_string()).await?;
+        let Rerun { basis, inputs } = rerun;
+        let texts = (basis == Basis::Latest).then(|| pinned(workflow));
         let text = match basis {
             Basis::AsBegun if header.digest != workflow.digest => {
                 return Err(RunError::OtherText { run, workflow: header.workflow, digest: header.digest });
@@ -372,8 +503,8 @@ impl Runner {
             Basis::AsBegun => None,
             Basis::Latest => Some((workflow.digest.clone(), Arc::clone(&workflow.text))),
         };
-        journal.revise(run, clock.now(), Revision::Reopen { text }).await?;
-        self.execute(run, workflow, cancel).await
+        journal.revise(run, clock.now(), Revision::Reopen(Reopening { text, texts, inputs })).await?;
+        Ok(())
     }
 
     /// Records what a person found out about a step that ended `interrupted`; [`Runner::rerun`] then goes by it.
@@ -418,12 +549,19 @@ impl Runner {
     }
 }
 
-/// Puts the last entry on disk, with all that was noted before it.
-async fn end(context: &LocalContext, outcome: RunOutcome) -> Result<RunOutcome, Stop> {
-    let RunOutcome { status, output, failure, .. } = &outcome;
-    let entry = Entry::RunEnded { status: *status, output: output.clone(), failure: failure.clone() };
-    context.record(entry).await?;
-    Ok(outcome)
+/// The texts of all workflows that this one names, and that those name.
+fn pinned(workflow: &Workflow) -> PinnedTexts {
+    let mut texts = PinnedTexts::new();
+    let mut open: Vec<&Workflow> = vec![workflow];
+    while let Some(workflow) = open.pop() {
+        for (id, child) in &workflow.children {
+            let text = PinnedText { digest: child.digest.clone(), text: child.text.to_string() };
+            if texts.insert(id.clone(), text).is_none() {
+                open.push(child);
+            }
+        }
+    }
+    texts
 }
 
 /// The walk may just have ended the run, and then nothing can be added; if it was not that, the walk finds out by

@@ -9,19 +9,27 @@ use bascule_run::clock::{Clock, TokioClock};
 use bascule_run::journal::{Entry, Journal, MemoryJournal, SqliteJournal};
 use bascule_run::{RunId, RunOutcome, Status};
 use bascule_workflow::failure::{Effect, Failure, Kind};
-use bascule_workflow::plan::Workflow;
+use bascule_workflow::plan::{OnFailure, Workflow};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fault::FaultyJournal;
-use crate::support::write::{Keywords, all_or_nothing, block, call, template, uses, workflow};
+use crate::support::write::{
+    Keywords, all_or_nothing, block, call, call_workflow, children, inputs, named, template, uses, workflow,
+};
 use crate::support::{Bench, Call, FastClock, World, begin};
 
 type Making = fn() -> (Arc<Workflow>, World);
 
-const GOLDEN: [(&str, Making); 5] =
-    [("faces", faces), ("rollback", rollback), ("kept", kept), ("doors", doors), ("sites", sites)];
+const GOLDEN: [(&str, Making); 6] = [
+    ("faces", faces),
+    ("rollback", rollback),
+    ("kept", kept),
+    ("doors", doors),
+    ("sites", sites),
+    ("composed", composed),
+];
 
 fn argument(call: &Call, name: &str) -> String {
     match &call.with[name] {
@@ -179,6 +187,49 @@ fn sites() -> (Arc<Workflow>, World) {
         other => panic!("{other}"),
     });
     (Arc::new(workflow), world)
+}
+
+/// Workflows in workflows, inside a block that comes to nothing; then `on-failure`.
+fn composed() -> (Arc<Workflow>, World) {
+    let enrol = Workflow {
+        inputs: inputs(&["table"]),
+        finally: vec![call("tell", "mail/send", json!({ "to": "${{ steps.row.status }}" }))],
+        output: Some(template(json!("${{ steps.row.output.id }}"))),
+        ..named("enrol", vec![person("row", "${{ inputs.table }}")])
+    };
+    let both = Workflow {
+        children: children(vec![enrol]),
+        ..named(
+            "both",
+            vec![call_workflow("each", "enrol", json!({ "table": "${{ table }}" })).for_each(
+                "['person', 'card']",
+                "table",
+                Some("${{ table }}"),
+                2,
+            )],
+        )
+    };
+    let steps = vec![
+        all_or_nothing(
+            "entry",
+            vec![
+                call_workflow("rows", "both", json!({})),
+                call("permission", "hcp/add", json!({ "table": "permission" })),
+            ],
+        ),
+        call("never", "mail/send", json!({})),
+    ];
+    let workflow = Workflow {
+        children: children(vec![both]),
+        deadline: Some(std::time::Duration::from_secs(86_400)),
+        on_failure: Some(OnFailure::Steps(vec![call(
+            "alarm",
+            "mail/send",
+            json!({ "why": "${{ error.message }}" }),
+        )])),
+        ..workflow(steps)
+    };
+    (Arc::new(workflow), World::answering(tables))
 }
 
 /// What must be the same however often the process died.
@@ -348,6 +399,7 @@ async fn tortured(
                 output: record.output.clone(),
                 failure: record.failure.clone(),
                 steps: vec![],
+                alert: None,
             };
             return Tortured { result: result(&bench, outcome).await, calls: world.calls(), reached };
         }

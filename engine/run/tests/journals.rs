@@ -7,7 +7,7 @@ use bascule_database::Database;
 use bascule_run::clock::later;
 use bascule_run::journal::{
     AttemptId, Batch, Entry, Filter, Item, Journal, JournalError, LogLine, MAX_ENTRY_BYTES, MemoryJournal,
-    NewRun, Outcome, Revision, Role, SqliteJournal, Timed, Verdict,
+    NewRun, Outcome, Reopening, Revision, Role, SqliteJournal, Timed, Verdict,
 };
 use bascule_run::{Counts, Place, RunId, Status};
 use bascule_workflow::failure::{Effect, Failure, Kind};
@@ -96,6 +96,7 @@ fn every_entry() -> Vec<Entry> {
             reason: Some("so".into()),
             counts: Some(Counts { succeeded: 2, rolled_back: 1, ..Counts::default() }),
             once: None,
+            once_of: None,
         },
         Entry::RollbackStarted { place: place.clone() },
         Entry::Undone { place: place.clone(), failure: Some(failure.clone()) },
@@ -224,6 +225,7 @@ async fn a_once_key_is_done_by_the_first() {
             reason: None,
             counts: None,
             once: Some("clip-3".to_owned()),
+            once_of: None,
         };
         let first = create(&*journal, 0, None).await;
         let second = create(&*journal, 1, None).await;
@@ -251,7 +253,13 @@ async fn an_ended_run_can_be_reopened_and_decided_on_and_an_open_one_cannot() {
         assert!(matches!(refused, Err(JournalError::HasEnded { status: Status::Interrupted, .. })));
         assert_eq!(journal.revise(run, at(3), decide()).await.unwrap(), 1);
         let text = Some(("d2".to_owned(), Arc::from("name: Edited")));
-        assert_eq!(journal.revise(run, at(4), Revision::Reopen { text }).await.unwrap(), 2);
+        assert_eq!(
+            journal
+                .revise(run, at(4), Revision::Reopen(Reopening { text, ..Reopening::default() }))
+                .await
+                .unwrap(),
+            2
+        );
         let header = journal.find(&run.to_string()).await.unwrap();
         assert_eq!((header.status, header.attempt, header.digest.as_str()), (Status::Queued, 2, "d2"));
         assert_eq!((header.ended_at, header.problem), (None, None));
@@ -259,7 +267,7 @@ async fn an_ended_run_can_be_reopened_and_decided_on_and_an_open_one_cannot() {
         let kinds: Vec<_> = journal.read(run).await.unwrap().iter().map(|timed| timed.entry.kind()).collect();
         assert_eq!(kinds, ["created", "run-ended", "decided", "reopened"]);
         assert!(matches!(
-            journal.revise(RunId::new(at(9)), at(9), Revision::Reopen { text: None }).await,
+            journal.revise(RunId::new(at(9)), at(9), Revision::Reopen(Reopening::default())).await,
             Err(JournalError::NoSuchRun(_))
         ));
     }

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod composing;
 mod crash;
 mod executing;
 mod journals;

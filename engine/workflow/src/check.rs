@@ -5,12 +5,15 @@
 //! module of its part (`steps`, `outcomes` for what may happen to a step, `triggers`), the type in [`crate::plan`],
 //! and a code in [`crate::problem::catalog`] if none fits.
 
+mod admission;
 mod calls;
 mod capabilities;
+mod defaults;
 mod expressions;
 mod fields;
 mod inputs;
 mod names;
+mod neighbours;
 mod outcomes;
 mod references;
 mod schedules;
@@ -20,6 +23,7 @@ mod triggers;
 mod values;
 mod webhooks;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,13 +31,15 @@ use sha2::{Digest, Sha256};
 
 use crate::document::{Document, Node};
 use crate::expression::{Template, suggest};
+use crate::library::Library;
 use crate::plan::{Input, Workflow};
 use crate::problem::{Problem, Problems, codes};
 use crate::project::Project;
 use crate::signature::{Capability, Plugin};
+use defaults::Defaults;
 use scope::{Declared, Scope, Variable};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 16] = [
     "name",
     "description",
     "inputs",
@@ -41,14 +47,32 @@ const KEYS: [&str; 10] = [
     "folders",
     "stores",
     "triggers",
+    "concurrency",
+    "priority",
+    "debounce",
+    "deadline",
+    "on-failure",
+    "defaults",
     "steps",
     "finally",
     "output",
 ];
 
-/// Reads and checks a workflow. `file` is shown in problems as it stands; its stem becomes the workflow's id. Without
-/// a project any connection, folder and store is taken to exist. The workflow is there if there are no errors;
-/// warnings do not prevent it.
+/// What a workflow is held against.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The plugins' types, by name.
+    pub plugins: &'a BTreeMap<String, Plugin>,
+    /// The inventory. Without one any connection, folder and store is taken to exist.
+    pub project: Option<&'a Project>,
+    /// The project's workflows, this one or not, for `uses: workflow/NAME` and `on-failure`.
+    pub library: &'a Library,
+}
+
+/// Workflows that were checked because others name them.
+type Neighbours = RefCell<BTreeMap<String, neighbours::Neighbour>>;
+
+/// Reads and checks a workflow that stands alone: it can name no other one. Else as [`check_among`].
 ///
 /// ```
 /// use bascule_workflow::check::check;
@@ -66,14 +90,35 @@ pub fn check(
     plugins: &BTreeMap<String, Plugin>,
     project: Option<&Project>,
 ) -> (Option<Workflow>, Problems) {
+    let library = Library::default();
+    check_among(file, text, Surroundings { plugins, project, library: &library })
+}
+
+/// Reads and checks a workflow. `file` is shown in problems as it stands; its stem becomes the workflow's id. The
+/// workflow is there if there are no errors; warnings do not prevent it. Of the workflows that it names only the
+/// number of errors is told: each is checked by itself to see them.
+#[must_use]
+pub fn check_among(file: &str, text: &str, surroundings: Surroundings<'_>) -> (Option<Workflow>, Problems) {
+    check_inner(file, text, surroundings, &Neighbours::default())
+}
+
+fn check_inner(
+    file: &str,
+    text: &str,
+    surroundings: Surroundings<'_>,
+    neighbours: &Neighbours,
+) -> (Option<Workflow>, Problems) {
     let mut problems = Problems::new(file, text);
     let Some(document) = Document::read(text, &mut problems) else {
         return (None, problems);
     };
     let mut checker = Checker {
+        id: stem(file).to_owned(),
         text,
-        plugins,
-        project,
+        surroundings,
+        neighbours,
+        children: BTreeMap::new(),
+        defaults: Defaults::default(),
         problems,
         names: BTreeMap::new(),
         inputs: Vec::new(),
@@ -81,22 +126,26 @@ pub fn check(
         variables: BTreeMap::new(),
         before_items: false,
     };
-    let workflow = checker.workflow(&document.root, stem(file));
+    let workflow = checker.workflow(&document.root);
     let problems = checker.problems;
     (workflow.filter(|_| !problems.has_errors()), problems)
 }
 
 /// `workflows/update-photo.yaml` -> `update-photo`
-fn stem(file: &str) -> &str {
+pub(crate) fn stem(file: &str) -> &str {
     let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
     name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name)
 }
 
 /// What is known while a file is checked.
 struct Checker<'a> {
+    id: String,
     text: &'a str,
-    plugins: &'a BTreeMap<String, Plugin>,
-    project: Option<&'a Project>,
+    surroundings: Surroundings<'a>,
+    neighbours: &'a Neighbours,
+    /// The neighbours that it names.
+    children: BTreeMap<String, Arc<Workflow>>,
+    defaults: Defaults,
     problems: Problems,
     /// The workflow's own names: capability -> name in steps -> name in the project.
     names: BTreeMap<&'static str, BTreeMap<String, String>>,
@@ -110,7 +159,7 @@ struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn workflow(&mut self, root: &Node, id: &str) -> Option<Workflow> {
+    fn workflow(&mut self, root: &Node) -> Option<Workflow> {
         if root.is_null() {
             self.problems.report(
                 Problem::error(codes::MISSING_KEY, root.span, "the file is empty")
@@ -134,12 +183,15 @@ impl<'a> Checker<'a> {
                 self.names.insert(capability.name(), names);
             }
         }
-        for key in ["steps", "finally"] {
+        for key in ["steps", "finally", "on-failure"] {
             if let Some(node) = fields.get(key) {
                 self.declare_steps(node, None);
             }
         }
         let mut scope = Scope::of_workflow(&self.inputs);
+        if let Some(node) = fields.get("defaults") {
+            self.defaults = self.defaults(node, &scope);
+        }
         let steps = match fields.get("steps") {
             Some(node) => self.step_list(node, "steps", &mut scope, &steps::Surroundings::top("")),
             None => {
@@ -152,11 +204,17 @@ impl<'a> Checker<'a> {
             Some(node) => self.step_list(node, "finally", &mut scope, &steps::Surroundings::top("finally.")),
             None => Vec::new(),
         };
+        let on_failure = fields.get("on-failure").and_then(|node| self.on_failure(node, &scope));
         let triggers = fields.get("triggers").map(|node| self.trigger_list(node)).unwrap_or_default();
+        let concurrency = fields.get("concurrency").and_then(|node| self.concurrency(node));
+        let priority = fields.get("priority").and_then(|node| self.priority(node));
+        let debounce = fields.get("debounce").and_then(|node| self.debounce(node));
+        let deadline = fields.get("deadline").and_then(|node| self.duration(node, "deadline"));
+        let id = self.id.clone();
         let mut of = |capability: Capability| self.names.remove(capability.name()).unwrap_or_default();
         Some(Workflow {
-            id: id.to_owned(),
-            name: name.unwrap_or_else(|| id.to_owned()),
+            name: name.unwrap_or_else(|| id.clone()),
+            id,
             description,
             connections: of(Capability::Connection),
             folders: of(Capability::Folder),
@@ -166,6 +224,12 @@ impl<'a> Checker<'a> {
             finally,
             output,
             triggers,
+            concurrency,
+            priority: priority.unwrap_or_default(),
+            debounce,
+            deadline,
+            on_failure,
+            children: std::mem::take(&mut self.children),
             digest: hex::encode(Sha256::digest(self.text.as_bytes())),
             text: Arc::from(self.text),
         })
@@ -194,7 +258,7 @@ impl<'a> Checker<'a> {
 
     /// What `bascule.yaml` declares, if there is one.
     fn project_names(&self, capability: Capability) -> Option<Vec<&'a str>> {
-        let project = self.project?;
+        let project = self.surroundings.project?;
         Some(match capability {
             Capability::Connection => project.connections.keys().map(String::as_str).collect(),
             Capability::Folder => project.folders.keys().map(String::as_str).collect(),

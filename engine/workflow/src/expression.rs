@@ -63,7 +63,43 @@ pub const MAX_NESTING: usize = 32;
 /// Cheap to clone: the values are shared.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    values: BTreeMap<String, Arc<Value>>,
+    values: BTreeMap<String, Bound>,
+}
+
+#[derive(Clone, Debug)]
+enum Bound {
+    Value(Arc<Value>),
+    Group(Group),
+}
+
+/// Values by name under one name of a [`Scope`], such as `steps`. Expressions see a map. Each value is shared on its own:
+/// adding one copies none of the others, however large they are.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    members: Arc<Vec<(String, Arc<Value>)>>,
+}
+
+impl Group {
+    /// Adds a member, replacing one of that name.
+    pub fn set(&mut self, name: impl Into<String>, value: Value) {
+        let (name, value) = (name.into(), Arc::new(value));
+        let members = Arc::make_mut(&mut self.members);
+        match members.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, held)) => *held = value,
+            None => members.push((name, value)),
+        }
+    }
+
+    /// The member of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// All members, in the order they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.members.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+    }
 }
 
 impl Scope {
@@ -75,18 +111,30 @@ impl Scope {
 
     /// Binds a name, replacing what it was.
     pub fn set(&mut self, name: impl Into<String>, value: Value) {
-        self.values.insert(name.into(), Arc::new(value));
+        self.values.insert(name.into(), Bound::Value(Arc::new(value)));
     }
 
-    /// Binds a name to a value that others hold too.
-    pub fn set_shared(&mut self, name: impl Into<String>, value: Arc<Value>) {
-        self.values.insert(name.into(), value);
+    /// Binds a name to values that are shared one by one.
+    pub fn set_group(&mut self, name: impl Into<String>, group: Group) {
+        self.values.insert(name.into(), Bound::Group(group));
     }
 
-    /// The value of a name.
+    /// The value of a name; `None` also where it is a group.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(name).map(Arc::as_ref)
+        match self.values.get(name)? {
+            Bound::Value(value) => Some(value),
+            Bound::Group(_) => None,
+        }
+    }
+
+    /// The group of a name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        match self.values.get(name)? {
+            Bound::Group(group) => Some(group),
+            Bound::Value(_) => None,
+        }
     }
 
     /// The names, sorted.

@@ -32,14 +32,28 @@ impl Workflow {
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the declarations, unknown inputs last.
-    pub fn accept_inputs(
+    pub fn accept_inputs(&self, given: Map<String, Value>) -> Result<Map<String, Value>, Vec<InputProblem>> {
+        self.accept_edited_inputs(&Map::new(), given)
+    }
+
+    /// [`Workflow::accept_inputs`] for a rerun: what is not given stays as it was accepted before.
+    ///
+    /// # Errors
+    /// As `accept_inputs`.
+    pub fn accept_edited_inputs(
         &self,
+        before: &Map<String, Value>,
         mut given: Map<String, Value>,
     ) -> Result<Map<String, Value>, Vec<InputProblem>> {
         let mut accepted = Map::new();
         let mut problems = Vec::new();
         for input in &self.inputs {
-            let value = match given.shift_remove(&input.name) {
+            let given = given.shift_remove(&input.name);
+            if let (None, Some(kept)) = (&given, before.get(&input.name)) {
+                accepted.insert(input.name.clone(), kept.clone());
+                continue;
+            }
+            let value = match given {
                 None | Some(Value::Null) => match &input.default {
                     Some(default) => Some(default.clone()),
                     None if input.required => {

@@ -2,11 +2,14 @@
 //!
 //! Pure: no I/O, no clock, no tokio, no wasmtime. Start from [`plan::Workflow`] and [`signature::Plugin`].
 
+pub mod admission;
+pub mod cases;
 pub mod check;
 pub mod document;
 pub mod expression;
 pub mod failure;
 pub mod inputs;
+pub mod library;
 pub mod plan;
 pub mod problem;
 pub mod project;

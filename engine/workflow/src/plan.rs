@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::{Concurrency, Debounce, Priority};
 use crate::expression::{Expression, Template};
 use crate::failure::Kind;
 
-/// A workflow without problems.
-#[derive(Clone, Debug)]
+/// A workflow without problems. The default is an empty one, to fill in.
+#[derive(Clone, Debug, Default)]
 pub struct Workflow {
     /// The file's stem, e.g. `update-face-photo`: what `bascule run` and `uses: workflow/..` name.
     pub id: String,
@@ -33,10 +34,34 @@ pub struct Workflow {
     pub output: Option<Template>,
     /// `triggers:`, checked.
     pub triggers: Vec<crate::trigger::Trigger>,
+    /// `concurrency:` of runs of their own; called by another workflow, it is part of that one's run.
+    pub concurrency: Option<Concurrency>,
+    /// `priority:`
+    pub priority: Priority,
+    /// `debounce:`
+    pub debounce: Option<Debounce>,
+    /// `deadline:` for the whole run, counted from the moment it begins. Then it is cancelled and ends `failed`;
+    /// `undo` and `finally` still run.
+    pub deadline: Option<Duration>,
+    /// `on-failure:`
+    pub on_failure: Option<OnFailure>,
+    /// The workflows that its steps call and that `on-failure` starts, by id, each with its own.
+    pub children: BTreeMap<String, Arc<Workflow>>,
     /// sha256 of `text`, lower-case hexadecimal.
     pub digest: String,
     /// The file as it was read.
     pub text: Arc<str>,
+}
+
+/// `on-failure:` what is done when a run has ended `failed`, `rolled-back`, `rollback-incomplete` or `interrupted`.
+/// Not for workflows that run as a step of another one: that one is told.
+#[derive(Clone, Debug)]
+pub enum OnFailure {
+    /// Steps at the end of the run itself, with `error` in scope. What becomes of them does not change how the run
+    /// ended.
+    Steps(Vec<Step>),
+    /// A run of another workflow, with the failed run as its `trigger`.
+    Workflow(Arc<Workflow>),
 }
 
 /// One declared input.
@@ -123,6 +148,8 @@ pub struct Step {
 pub enum Action {
     /// `uses:` with `with:`
     Call(Call),
+    /// `uses: workflow/NAME` with `with:`
+    Workflow(WorkflowCall),
     /// `steps:` one after another.
     Block {
         /// The steps.
@@ -140,6 +167,15 @@ pub struct Call {
     /// Function name, e.g. `faces.modify`.
     pub function: String,
     /// `with:` a map whose keys are the parameters' WIT names.
+    pub with: Template,
+}
+
+/// A call of another workflow, as a part of the same run.
+#[derive(Clone, Debug)]
+pub struct WorkflowCall {
+    /// Which of [`Workflow::children`].
+    pub workflow: String,
+    /// `with:` a map for its `accept_inputs`.
     pub with: Template,
 }
 

@@ -119,6 +119,7 @@ fn limits(reader: &mut Reader<'_>, node: &Node, limits: &mut Limits) {
                 limits.memory_bytes =
                     reader.size(value, "`memory`", 1 << 20, 4 << 30).unwrap_or(limits.memory_bytes);
             }
+            "runs" => limits.runs = reader.number(value, "`runs`", 1, 100_000).unwrap_or(limits.runs),
             _ => {
                 let longest = Duration::from_secs(24 * 3600);
                 limits.call = reader
@@ -164,18 +165,20 @@ pub struct PluginSource {
     pub sha256: Option<String>,
 }
 
-/// `limits:` for every call of a plugin.
+/// `limits:` for every call of a plugin, and for the server.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// `memory:` bytes of linear memory of one call. By default 64 MiB.
     pub memory_bytes: u64,
     /// `call:` the longest a call may take when the step has no `timeout`. By default 5 min.
     pub call: Duration,
+    /// `runs:` how many runs are under way at the same time in the server. By default 64.
+    pub runs: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, call: Duration::from_secs(300) }
+        Self { memory_bytes: 64 << 20, call: Duration::from_secs(300), runs: 64 }
     }
 }
 
@@ -328,8 +331,13 @@ pub struct TokenExchange {
     pub prefix: String,
     /// `refresh-before:` how long before expiry a new one is fetched. By default 5 min.
     pub refresh_before: Duration,
-    /// `expired:` a text in a response body that means the token is no longer good, e.g. `LAP500004`.
-    pub expired_text: Option<String>,
+    /// `code:` JSON pointer to the peer's own code in any answer, e.g. `/errorCode`.
+    pub code_pointer: Option<String>,
+    /// `expired:` codes of an answer that mean the token is no longer good, e.g. `LAP500004`. Without `code`, texts anywhere in it.
+    pub expired: Vec<String>,
+    /// `denied:` codes of the exchange's own answer that mean key or secret are wrong. Where there are some, an answer without a
+    /// token and with another code is `busy` and no refused login.
+    pub denied: Vec<String>,
 }
 
 /// A value of the token request's body.

@@ -8,7 +8,7 @@ mod fixture;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use bascule_workflow::check::check;
+use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::problem::{Look, Problems};
 
 fn folder() -> PathBuf {
@@ -29,8 +29,9 @@ fn files(extension: &str) -> Vec<(String, PathBuf)> {
 
 fn problems_of(name: &str, path: &Path) -> Problems {
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, problems) = check(&format!("{name}.yaml"), &text, &fixture::plugins(), Some(&fixture::project()));
-    problems
+    let (plugins, project, library) = (fixture::plugins(), fixture::project(), fixture::library());
+    let surroundings = Surroundings { plugins: &plugins, project: Some(&project), library: &library };
+    check_among(&format!("{name}.yaml"), &text, surroundings).1
 }
 
 #[test]

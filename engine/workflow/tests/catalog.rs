@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use bascule_workflow::check::check;
+use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::problem::{Look, Problems, catalog};
 
 /// Examples are parts of a file; what lacks steps gets some.
@@ -12,7 +12,9 @@ fn problems_of(example: &str) -> Problems {
     let has_steps = example.lines().any(|line| line.starts_with("steps:"));
     let rest = "steps:\n  - uses: isapi/device.info\n    with: { terminal: entrance }\n";
     let text = if has_steps { example.to_owned() } else { format!("{example}{rest}") };
-    check("example.yaml", &text, &fixture::plugins(), Some(&fixture::project())).1
+    let (plugins, project, library) = (fixture::plugins(), fixture::project(), fixture::library());
+    let surroundings = Surroundings { plugins: &plugins, project: Some(&project), library: &library };
+    check_among("example.yaml", &text, surroundings).1
 }
 
 #[test]

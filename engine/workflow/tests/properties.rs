@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use bascule_workflow::check::check;
+use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::problem::{Look, Problems};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -70,7 +70,9 @@ output:
 "#;
 
 fn problems(text: &str) -> Problems {
-    check("any.yaml", text, &fixture::plugins(), Some(&fixture::project())).1
+    let (plugins, project, library) = (fixture::plugins(), fixture::project(), fixture::library());
+    let surroundings = Surroundings { plugins: &plugins, project: Some(&project), library: &library };
+    check_among("any.yaml", text, surroundings).1
 }
 
 /// Whatever comes out can be shown.

@@ -1,6 +1,6 @@
 //! Cards (`facts/isapi.md` 3.3).
 
-use bascule_sdk::{Effect, Error, ErrorKind, Peer, Request};
+use bascule_sdk::{Effect, Error, ErrorKind, Peer, Request, json};
 use serde_json::{Value, json};
 
 use crate::bindings::exports::bascule::isapi::cards::Card;
@@ -80,6 +80,46 @@ pub(crate) fn add(terminal: &dyn Peer, wanted: Card, repeated: bool, seed: &str)
         )
         .effect(Effect::Unknown)),
     }
+}
+
+/// Changes the kind of a card that the person has.
+pub(crate) fn modify(terminal: &dyn Peer, wanted: &Card, seed: &str) -> Result<Card, Error> {
+    check_employee_no(&wanted.employee_no)?;
+    check_card_no(&wanted.card_no)?;
+    let kind = wanted.card_type.as_deref().unwrap_or_default();
+    let request = Request::put("/ISAPI/AccessControl/CardInfo/Modify").query("format", "json").json(&json!({
+        "CardInfo": { "employeeNo": wanted.employee_no, "cardNo": wanted.card_no, "cardType": kind },
+    }));
+    let line = request.line();
+    // Who has the card is looked at first: terminals take a card from one person and give it to another.
+    let owned = |effect| {
+        let found = search(terminal, None, Some(std::slice::from_ref(&wanted.card_no)), seed);
+        let found = found.map_err(|error| error.effect(effect))?;
+        Ok::<_, Error>(found.into_iter().find(|card| card.employee_no == wanted.employee_no))
+    };
+    if owned(Effect::None)?.is_none() {
+        let message = format!("person `{}` has no card `{}`", wanted.employee_no, wanted.card_no);
+        return Err(Error::not_found(message).code("isapi:cardNoNotExist"));
+    }
+    reply::accept_write(&terminal.send(request)?, &line)?;
+    match owned(Effect::Applied)? {
+        // Some do not tell the kind.
+        Some(card) if card.card_type.as_deref().is_none_or(|there| there == kind) => Ok(card),
+        _ => Err(Error::new(
+            ErrorKind::VerificationFailed,
+            format!("the terminal said that it changed card `{}`, and did not", wanted.card_no),
+        )
+        .effect(Effect::Unknown)),
+    }
+}
+
+pub(crate) fn count(terminal: &dyn Peer) -> Result<u32, Error> {
+    let request = Request::get("/ISAPI/AccessControl/CardInfo/Count").query("format", "json");
+    let line = request.line();
+    let document = reply::accept(&terminal.send(request)?, &line)?;
+    let value = document.json().ok_or_else(|| reply::unexpected(&line, "a CardInfoCount"))?;
+    let counted = json::field(value, "CardInfoCount").unwrap_or(value);
+    scan::small(counted, "cardNumber").ok_or_else(|| reply::unexpected(&line, "a CardInfoCount"))
 }
 
 /// Removes cards, always by number: an empty list would mean all.
@@ -184,6 +224,38 @@ mod tests {
         assert!(add(&own, wanted(), true, "s").is_ok());
         let other = taken().then(SEARCH, found(&[("00058561930892349", "7")]));
         assert_eq!(add(&other, wanted(), true, "s").unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn a_card_is_changed_where_it_belongs_and_looked_at_again() {
+        const MODIFY: &str = "PUT /ISAPI/AccessControl/CardInfo/Modify?format=json";
+        let there = |kind: &str| {
+            let list = json!([{ "cardNo": "7", "employeeNo": "1001", "cardType": kind }]);
+            let body = json!({ "CardInfoSearch": { "responseStatusStrg": "OK", "numOfMatches": 1, "CardInfo": list } });
+            answer(200, body.to_string())
+        };
+        let wanted = Card { card_no: "7".into(), card_type: Some("superCard".into()), ..wanted() };
+        let done = Script::new()
+            .then(SEARCH, there("normalCard"))
+            .then(MODIFY, answer(200, OK))
+            .then(SEARCH, there("superCard"));
+        assert_eq!(modify(&done, &wanted, "s").unwrap().card_type.as_deref(), Some("superCard"));
+        let lied = Script::new()
+            .then(SEARCH, there("normalCard"))
+            .then(MODIFY, answer(200, OK))
+            .then(SEARCH, there("normalCard"));
+        assert_eq!(modify(&lied, &wanted, "s").unwrap_err().kind, ErrorKind::VerificationFailed);
+        let others = Script::new().then(SEARCH, found(&[("7", "5")]));
+        assert_eq!(modify(&others, &wanted, "s").unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn cards_are_counted() {
+        let line = "GET /ISAPI/AccessControl/CardInfo/Count?format=json";
+        let script = Script::new().then(line, answer(200, r#"{"CardInfoCount":{"cardNumber":12}}"#));
+        assert_eq!(count(&script), Ok(12));
+        let script = Script::new().then(line, answer(200, "{}"));
+        assert_eq!(count(&script).unwrap_err().kind, ErrorKind::Protocol);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bascule_sdk::{Error, Peer, json};
-use serde_json::{Value, json};
+use bascule_sdk::{Error, Peer};
+use serde_json::json;
 
 use crate::bindings::exports::bascule::isapi::events::Event;
 use crate::civil;
-use crate::reply::path_of;
-use crate::scan::{self, Ended, Search, small, text};
+use crate::notice;
+use crate::scan::{self, Ended, Search};
 use crate::users::search_id;
 
 const SEARCH: Search<'static> = Search {
@@ -27,6 +27,7 @@ pub(crate) struct Wanted {
     pub(crate) minor: Option<u32>,
     pub(crate) employee_no: Option<String>,
     pub(crate) limit: Option<u32>,
+    pub(crate) device: Option<String>,
 }
 
 pub(crate) fn search(terminal: &dyn Peer, wanted: &Wanted, seed: &str) -> Result<Vec<Event>, Error> {
@@ -44,10 +45,20 @@ pub(crate) fn search(terminal: &dyn Peer, wanted: &Wanted, seed: &str) -> Result
     let limit = wanted.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut found = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    let mut from = wanted.from.clone();
+    // Terminals know no fractions of a second.
+    let whole = |text: &str| match text.split_at_checked(19) {
+        Some((core, rest)) => {
+            let rest = rest
+                .strip_prefix('.')
+                .map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+            format!("{core}{rest}")
+        }
+        None => text.to_owned(),
+    };
+    let (mut from, to) = (whole(&wanted.from), whole(&wanted.to));
     for round in 0.. {
         let mut conditions = json!({
-            "major": wanted.major.unwrap_or(0), "minor": wanted.minor.unwrap_or(0), "startTime": from, "endTime": wanted.to,
+            "major": wanted.major.unwrap_or(0), "minor": wanted.minor.unwrap_or(0), "startTime": from, "endTime": to,
         });
         if let Some(number) = &wanted.employee_no {
             conditions["employeeNoString"] = number.as_str().into();
@@ -56,7 +67,7 @@ pub(crate) fn search(terminal: &dyn Peer, wanted: &Wanted, seed: &str) -> Result
         let mut twins: BTreeMap<String, u32> = BTreeMap::new();
         let mut latest: Option<String> = None;
         let ended = scan::each(terminal, &SEARCH, &conditions, &search_id(seed, round), &mut |item| {
-            let Some(mut event) = event(item) else { return true };
+            let Some(mut event) = notice::of_row(item, wanted.device.as_deref()) else { return true };
             if latest.as_ref().is_none_or(|latest| *latest < event.time) {
                 latest = Some(event.time.clone());
             }
@@ -65,8 +76,8 @@ pub(crate) fn search(terminal: &dyn Peer, wanted: &Wanted, seed: &str) -> Result
             if *twin > 1 {
                 event.key = format!("{}/{twin}", event.key);
             }
-            let fits = wanted.major.is_none_or(|major| event.major == major)
-                && wanted.minor.is_none_or(|minor| event.minor == minor)
+            let fits = wanted.major.is_none_or(|major| event.major == Some(major))
+                && wanted.minor.is_none_or(|minor| event.minor == Some(minor))
                 && wanted
                     .employee_no
                     .as_ref()
@@ -93,79 +104,12 @@ pub(crate) fn search(terminal: &dyn Peer, wanted: &Wanted, seed: &str) -> Result
     Ok(found)
 }
 
-fn event(item: &Value) -> Option<Event> {
-    let time = text(item, "time")?;
-    let (major, minor) = (small(item, "major")?, small(item, "minor")?);
-    let serial = json::field(item, "serialNo").and_then(json::as_integer).and_then(|n| u64::try_from(n).ok());
-    let (employee_no, card_no) = (text(item, "employeeNoString"), text(item, "cardNo").filter(|n| n != "0"));
-    let (door, reader) = (small(item, "doorNo"), small(item, "cardReaderNo"));
-    let key = match serial {
-        Some(serial) => format!("{serial}/{time}"),
-        None => format!(
-            "{time}/{major}/{minor}/{}/{}/{}",
-            employee_no.as_deref().unwrap_or_default(),
-            card_no.as_deref().unwrap_or_default(),
-            door.unwrap_or(0)
-        ),
-    };
-    Some(Event {
-        serial,
-        what: words(major, minor).map(str::to_owned),
-        name: text(item, "name"),
-        verify_mode: text(item, "currentVerifyMode").filter(|mode| mode != "invalid"),
-        attendance: text(item, "attendanceStatus").filter(|status| status != "undefined").map(|status| {
-            // The guide and the devices spell this one differently.
-            if status.eq_ignore_ascii_case("overtimeOut") { "overtimeOut".to_owned() } else { status }
-        }),
-        picture_path: text(item, "pictureURL").as_deref().and_then(path_of),
-        time,
-        major,
-        minor,
-        employee_no,
-        card_no,
-        door,
-        reader,
-        key,
-    })
-}
-
-fn words(major: u32, minor: u32) -> Option<&'static str> {
-    Some(match (major, minor) {
-        (5, 1) => "card accepted",
-        (5, 6) => "no permission",
-        (5, 8) => "expired",
-        (5, 9) => "unknown card",
-        (5, 21) => "door unlocked",
-        (5, 22) => "door locked",
-        (5, 23) => "exit button",
-        (5, 25) => "door opened",
-        (5, 26) => "door closed",
-        (5, 38) => "fingerprint accepted",
-        (5, 39) => "fingerprint mismatch",
-        (5, 75) => "face accepted",
-        (5, 76) => "face refused",
-        (5, 80) => "face not recognised",
-        (5, 104) => "nobody detected",
-        (5, 112) => "person and identity do not match",
-        (5, 148) => "too many passwords",
-        (5, 150) => "wrong password",
-        (5, 181) => "password accepted",
-        (5, 214) => "unlocked",
-        (2, 38) => "address conflict",
-        (2, 39) => "network disconnected",
-        (2, 1024) => "power on",
-        (3, 80) => "local login",
-        (3, 112) => "remote login",
-        (3, 1024) => "door opened remotely",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use bascule_sdk::testing::{Script, answer};
     use bascule_sdk::{ErrorKind, Response};
+    use serde_json::Value;
 
     use super::*;
 
@@ -179,6 +123,7 @@ mod tests {
             minor: None,
             employee_no: None,
             limit: None,
+            device: None,
         }
     }
 
@@ -206,6 +151,23 @@ mod tests {
             Some("/LOCALS/pic/acsLinkCap/202202_00/03_144915_30076_0.jpeg@WEB000000000061")
         );
         assert_eq!((events[1].employee_no.as_deref(), events[1].verify_mode.as_deref()), (None, None));
+    }
+
+    #[test]
+    fn times_are_asked_for_in_whole_seconds() {
+        let script = Script::new().then(LINE, page("NO MATCH", &json!([])));
+        let fine = Wanted {
+            from: "2022-02-03T00:00:00.123456Z".into(),
+            to: "2022-02-04T00:00:00.5+06:00".into(),
+            ..wanted()
+        };
+        assert!(search(&script, &fine, "s").unwrap().is_empty());
+        let body = script.body(0);
+        assert!(
+            body.contains(r#""startTime":"2022-02-03T00:00:00Z""#)
+                && body.contains(r#""endTime":"2022-02-04T00:00:00+06:00""#),
+            "{body}"
+        );
     }
 
     #[test]

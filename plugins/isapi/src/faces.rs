@@ -29,6 +29,11 @@ impl Library {
     pub(crate) fn new(fdid: Option<String>, kind: Option<String>) -> Self {
         Self { fdid: fdid.unwrap_or_else(|| "1".into()), kind: kind.unwrap_or_else(|| "blackFD".into()) }
     }
+
+    /// Its `FDID` and `faceLibType`.
+    pub(crate) fn names(&self) -> (&str, &str) {
+        (&self.fdid, &self.kind)
+    }
 }
 
 pub(crate) struct Face {

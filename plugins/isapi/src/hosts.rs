@@ -1,7 +1,7 @@
 //! Where the terminal sends its events (`facts/isapi.md` 5.4).
 
 use bascule_sdk::xml::{self, Element};
-use bascule_sdk::{Effect, Error, Peer, Request};
+use bascule_sdk::{Effect, Error, Peer, Request, json};
 use serde_json::json;
 
 use crate::bindings::exports::bascule::isapi::hosts::Host;
@@ -19,6 +19,16 @@ pub(crate) struct Target {
     pub(crate) format: Option<String>,
     pub(crate) heartbeat: Option<u32>,
     pub(crate) minors: Option<Vec<u32>>,
+    pub(crate) pictures: Pictures,
+}
+
+/// Where the pictures of events go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pictures {
+    /// Along with the event, in a form.
+    Sent,
+    /// They stay on the terminal; the event names them.
+    Kept,
 }
 
 pub(crate) fn search(terminal: &dyn Peer) -> Result<Vec<Host>, Error> {
@@ -48,7 +58,7 @@ pub(crate) fn set(terminal: &dyn Peer, slot: u32, target: &Target) -> Result<Hos
             leaf("minorException", ""),
             leaf("minorOperation", ""),
             leaf("minorEvent", &list.join(",")),
-            leaf("pictureURLType", "binary"),
+            leaf("pictureURLType", if target.pictures == Pictures::Sent { "binary" } else { "localURL" }),
         ],
     );
     let mut subscribe: Vec<Element> = heartbeat.into_iter().collect();
@@ -94,6 +104,34 @@ pub(crate) fn clear(terminal: &dyn Peer, slot: u32) -> Result<Host, Error> {
         leaf("httpAuthenticationMethod", "none"),
     ];
     exchange(terminal, slot, &before, own, |there| !there.used)
+}
+
+/// Has the terminal try to reach the receiver of a slot, with the slot as it stands.
+pub(crate) fn test(terminal: &dyn Peer, slot: u32) -> Result<(), Error> {
+    let there = find(terminal, slot)?;
+    if !host(&there).used {
+        return Err(Error::invalid_input(format!("slot {slot} points nowhere")));
+    }
+    let request = Request::post(format!("/ISAPI/Event/notification/httpHosts/{slot}/test"));
+    let request = request.xml(document(&there.children));
+    let line = request.line();
+    let said = match reply::accept(&terminal.send(request)?, &line)? {
+        Document::Xml(root) => root.find("errorDescription").map(|one| one.text.clone()),
+        Document::Json(value) => {
+            let result = json::field(&value, "HttpHostTestResult").unwrap_or(&value);
+            json::field(result, "errorDescription").and_then(json::as_text)
+        }
+        Document::Empty => return Err(reply::unexpected(&line, "an HttpHostTestResult")),
+    };
+    match said.as_deref().map(str::trim) {
+        None | Some("") => Ok(()),
+        Some(said) if said.eq_ignore_ascii_case("ok") || said.eq_ignore_ascii_case("success") => Ok(()),
+        Some(said) => Err(Error::new(
+            bascule_sdk::ErrorKind::Offline,
+            format!("the terminal cannot reach the receiver of slot {slot}: {}", said.escape_debug()),
+        )
+        .code("isapi:receiver-not-reached")),
+    }
 }
 
 /// Writes a slot, looks whether it was taken, and puts the earlier one back if it was not.
@@ -172,7 +210,7 @@ fn find(terminal: &dyn Peer, slot: u32) -> Result<Element, Error> {
     })
 }
 
-fn put(terminal: &dyn Peer, slot: u32, children: &[Element]) -> Result<(), Error> {
+fn document(children: &[Element]) -> String {
     let mut body = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<HttpHostNotification version=\"2.0\" xmlns=\"http://www.isapi.org/ver20/XMLSchema\">\n",
     );
@@ -180,7 +218,11 @@ fn put(terminal: &dyn Peer, slot: u32, children: &[Element]) -> Result<(), Error
         render(child, &mut body);
     }
     body.push_str("</HttpHostNotification>\n");
-    let request = Request::put(format!("/ISAPI/Event/notification/httpHosts/{slot}")).xml(body);
+    body
+}
+
+fn put(terminal: &dyn Peer, slot: u32, children: &[Element]) -> Result<(), Error> {
+    let request = Request::put(format!("/ISAPI/Event/notification/httpHosts/{slot}")).xml(document(children));
     let line = request.line();
     reply::accept_write(&terminal.send(request)?, &line).map(|_| ())
 }
@@ -290,6 +332,7 @@ mod tests {
             format: None,
             heartbeat: None,
             minors: Some(vec![75, 76]),
+            pictures: Pictures::Sent,
         }
     }
 
@@ -335,6 +378,45 @@ mod tests {
             set(&Script::new().then(GET, list("")), 2, &target()).unwrap_err().kind,
             ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn pictures_stay_on_the_terminal_where_told() {
+        let taken = UNUSED
+            .replace("EHome", "HTTP")
+            .replace("0.0.0.0", "10.0.0.9")
+            .replace("<portNo>0", "<portNo>8080")
+            .replace("<url></url>", "<url>/hook?k=1&amp;d=in</url>");
+        for (pictures, word) in [(Pictures::Sent, "binary"), (Pictures::Kept, "localURL")] {
+            let script =
+                Script::new().then(GET, list(UNUSED)).then(PUT, answer(200, OK)).then(GET, list(&taken));
+            set(&script, 2, &Target { pictures, ..target() }).unwrap();
+            assert!(script.body(1).contains(&format!("<pictureURLType>{word}</pictureURLType>")));
+        }
+    }
+
+    #[test]
+    fn a_terminal_says_whether_it_reaches_its_receiver() {
+        const TEST: &str = "POST /ISAPI/Event/notification/httpHosts/1/test";
+        let said = |text: &str| {
+            let body = format!(
+                "<HttpHostTestResult version=\"2.0\"><errorDescription>{text}</errorDescription></HttpHostTestResult>"
+            );
+            let script = Script::new().then(GET, list(UNUSED)).then(TEST, answer(200, body));
+            let tested = test(&script, 1);
+            assert!(script.body(1).contains("<url>/old</url>"), "the slot as it stands");
+            tested
+        };
+        assert_eq!((said("ok"), said("")), (Ok(()), Ok(())));
+        let error = said("Connection refused").unwrap_err();
+        assert_eq!((error.kind, error.effect), (ErrorKind::Offline, Effect::None));
+        assert!(error.message.ends_with("Connection refused"), "{error:?}");
+        let json = Script::new()
+            .then(GET, list(UNUSED))
+            .then(TEST, answer(200, r#"{"HttpHostTestResult":{"errorDescription":"timeout"}}"#));
+        assert_eq!(test(&json, 1).unwrap_err().code.as_deref(), Some("isapi:receiver-not-reached"));
+        let unused = Script::new().then(GET, list(UNUSED));
+        assert_eq!(test(&unused, 2).unwrap_err().kind, ErrorKind::InvalidInput);
     }
 
     #[test]

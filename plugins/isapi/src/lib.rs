@@ -8,33 +8,49 @@ mod about;
 mod cards;
 mod civil;
 mod clock;
+mod decode;
 mod device;
 mod doors;
 mod enrol;
 mod events;
 mod faces;
+mod gallery;
 mod hosts;
+mod notice;
 mod person;
 mod picture;
+#[cfg(test)]
+mod recorded;
 mod removal;
 mod reply;
 mod scan;
+mod stream;
 mod users;
 mod verdict;
 
+use bascule_sdk::events::Sink;
 use bascule_sdk::{Connection, Error, Folder, Shelf, call};
 use bindings::exports::bascule::isapi::{
     cards as cards_api, device as device_api, doors as doors_api, events as events_api, faces as faces_api,
     hosts as hosts_api, users as users_api,
 };
 
-bascule_sdk::plugin! { world: "bascule:isapi/plugin@0.1.0", wit: ["wit/plugin.wit"], path: ["../../wit", "wit"] }
+bascule_sdk::plugin! {
+    world: "bascule:isapi/plugin@0.1.0",
+    wit: ["wit/plugin.wit"],
+    path: ["../../wit", "wit"],
+    uses: [types, http, storage, events]
+}
 bascule_sdk::export!(Plugin);
 
 struct Plugin;
 
 /// What a function that waits for a terminal leaves for the rest of its work, in milliseconds.
 const RESERVE: u64 = 5_000;
+/// The same for one that only listens.
+const STREAM_RESERVE: u64 = 400;
+/// How far the clock of a terminal may be ahead for its latest events to be found, in seconds.
+const AHEAD: i64 = 3_600;
 
 /// This very call may have been sent before: a retry, or the same call after a crash.
 fn repeated() -> bool {
@@ -178,6 +194,20 @@ impl cards_api::Guest for Plugin {
         cards::add(terminal, card, repeated(), &users::seed())
     }
 
+    fn modify(
+        terminal: &Connection,
+        employee_no: String,
+        card_no: String,
+        card_type: String,
+    ) -> Result<cards_api::Card, Error> {
+        let card = cards_api::Card { employee_no, card_no, card_type: Some(card_type) };
+        cards::modify(terminal, &card, &users::seed())
+    }
+
+    fn count(terminal: &Connection) -> Result<u32, Error> {
+        cards::count(terminal)
+    }
+
     fn delete(terminal: &Connection, card_nos: Vec<String>) -> Result<u32, Error> {
         cards::delete(terminal, &card_nos, &users::seed())
     }
@@ -205,9 +235,17 @@ impl hosts_api::Guest for Plugin {
         format: Option<String>,
         heartbeat_seconds: Option<u32>,
         minor_events: Option<Vec<u32>>,
+        send_pictures: Option<bool>,
     ) -> Result<hosts_api::Host, Error> {
-        let target = hosts::Target { url, format, heartbeat: heartbeat_seconds, minors: minor_events };
+        let pictures =
+            if send_pictures == Some(false) { hosts::Pictures::Kept } else { hosts::Pictures::Sent };
+        let target =
+            hosts::Target { url, format, heartbeat: heartbeat_seconds, minors: minor_events, pictures };
         hosts::set(terminal, slot, &target)
+    }
+
+    fn test(terminal: &Connection, slot: u32) -> Result<(), Error> {
+        hosts::test(terminal, slot)
     }
 
     fn clear(terminal: &Connection, slot: u32) -> Result<hosts_api::Host, Error> {
@@ -219,18 +257,63 @@ impl events_api::Guest for Plugin {
     fn search(
         terminal: &Connection,
         from: String,
-        to: String,
+        to: Option<String>,
         major: Option<u32>,
         minor: Option<u32>,
         employee_no: Option<String>,
         limit: Option<u32>,
+        device: Option<String>,
     ) -> Result<Vec<events_api::Event>, Error> {
-        let wanted = events::Wanted { from, to, major, minor, employee_no, limit };
+        // A terminal's clock may be ahead.
+        let to = to.unwrap_or_else(|| format!("{}Z", civil::Civil::of(now() + AHEAD)));
+        let wanted = events::Wanted { from, to, major, minor, employee_no, limit, device };
         events::search(terminal, &wanted, &users::seed())
+    }
+
+    fn stream(
+        terminal: &Connection,
+        sink: &Sink,
+        device: Option<String>,
+        pictures: Option<&Folder>,
+        silence_seconds: Option<u32>,
+        skip_history: Option<bool>,
+    ) -> Result<(), Error> {
+        let origin = terminal.origin();
+        let address = origin.split_once("://").map_or(origin.as_str(), |(_, address)| address).to_owned();
+        let wanted = stream::Wanted {
+            device,
+            address,
+            album: pictures.map(|folder| folder as _),
+            silence_seconds,
+            skip_history: skip_history == Some(true),
+        };
+        let watch = stream::Watch { now: &now, time_left: &|| call::remaining() > STREAM_RESERVE };
+        stream::stream(terminal, sink, &wanted, &watch)
+    }
+
+    fn decode(
+        body: String,
+        device: Option<String>,
+        files: Option<&Folder>,
+    ) -> Result<events_api::Event, Error> {
+        decode::decode(&body, device.as_deref(), &|name, most| {
+            let folder = files?;
+            let fits = folder.stat(name).is_ok_and(|entry| entry.bytes <= most);
+            if fits { folder.read(name).ok() } else { None }
+        })
     }
 }
 
 impl faces_api::Guest for Plugin {
+    fn search(
+        terminal: &Connection,
+        fdid: Option<String>,
+        face_lib_type: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<Vec<faces_api::Listed>, Error> {
+        gallery::search(terminal, &faces::Library::new(fdid, face_lib_type), limit)
+    }
+
     fn modify(
         terminal: &Connection,
         fpid: String,

@@ -128,6 +128,8 @@ fn fetch(
         // No recording begins with `<` or `{`; answers do.
         answer_prefixes: vec!["<".to_owned(), "{".to_owned()],
         overwrite: true,
+        // Few recorders are known to honour it, and asking costs nothing: the others send the whole again.
+        resume: true,
     };
     let mut objection = None;
     for way in ways {

@@ -18,8 +18,12 @@ pub(crate) fn take(
         format!("/ISAPI/ContentMgmt/StreamingProxy/channels/{stream}/picture"),
     ];
     let unfinished = format!("{name}.download");
-    let options =
-        DownloadOptions { expected_bytes: None, answer_prefixes: vec!["<".to_owned()], overwrite: true };
+    let options = DownloadOptions {
+        expected_bytes: None,
+        answer_prefixes: vec!["<".to_owned()],
+        overwrite: true,
+        resume: false,
+    };
     let mut objection = None;
     for path in paths {
         let request = Request::get(path).pace(Pace::Slow);

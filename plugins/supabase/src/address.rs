@@ -28,25 +28,37 @@ pub(crate) fn public_url(origin: &str, address: &str, bucket: Option<&str>) -> R
 
 /// The file `path` in `bucket`, below `root`.
 pub(crate) fn object(path: &str, bucket: &str, root: &str) -> Result<Address, Error> {
-    let path = path.trim().trim_start_matches('/');
+    Ok(Address::Own { path: object_path(path, bucket, root)?, query: Vec::new(), raw_query: None })
+}
+
+/// The encoded path of a file in a bucket, below `root`, e.g. `/storage/v1/object`.
+pub(crate) fn object_path(path: &str, bucket: &str, root: &str) -> Result<String, Error> {
+    let inside = inside(path)?;
+    let encoded = inside.split('/').map(encode_segment).collect::<Vec<_>>().join("/");
+    Ok(format!("{}/{encoded}", bucket_path(bucket, root)?))
+}
+
+/// The encoded path of a bucket, below `root`.
+pub(crate) fn bucket_path(bucket: &str, root: &str) -> Result<String, Error> {
     let bucket = bucket.trim();
-    if path.is_empty() || bucket.is_empty() || bucket.contains('/') {
-        return Err(Error::invalid_input("a file in a bucket needs the bucket's name and a path inside it"));
+    if bucket.is_empty() || bucket.contains('/') {
+        return Err(Error::invalid_input(format!("`{}` is no bucket's name", bucket.escape_debug())));
     }
-    if path.contains("://") {
-        return Err(Error::invalid_input(
-            "with `bucket`, `address` is a path inside the bucket, not a whole address",
-        ));
+    Ok(format!("{root}/{}", encode_segment(bucket)))
+}
+
+/// A path inside a bucket, as the storage keeps it: without `/` in front.
+pub(crate) fn inside(path: &str) -> Result<&str, Error> {
+    let inside = path.trim().trim_start_matches('/');
+    if inside.contains("://") {
+        return Err(Error::invalid_input("with a bucket goes a path inside the bucket, not a whole address"));
     }
-    if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if inside.split('/').any(|segment| matches!(segment, "" | "." | ".."))
+        || inside.chars().any(char::is_control)
+    {
         return Err(Error::invalid_input(format!("`{}` is no path inside a bucket", path.escape_debug())));
     }
-    let encoded = path.split('/').map(encode_segment).collect::<Vec<_>>().join("/");
-    Ok(Address::Own {
-        path: format!("{root}/{}/{encoded}", encode_segment(bucket)),
-        query: Vec::new(),
-        raw_query: None,
-    })
+    Ok(inside)
 }
 
 /// A whole address, or a path below the project's.

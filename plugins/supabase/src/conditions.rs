@@ -35,7 +35,13 @@ const OPERATORS: [&str; 26] = [
 ];
 
 /// Parameters that PostgREST reads as something else than a column.
-const RESERVED: [&str; 8] = ["select", "order", "limit", "offset", "columns", "on_conflict", "and", "or"];
+const RESERVED: [&str; 6] = ["select", "order", "limit", "offset", "columns", "on_conflict"];
+
+/// Keys that hold a group of maps instead of a condition.
+const GROUPS: [&str; 4] = ["not.or", "not.and", "or", "and"];
+
+/// How deep groups may stand in groups.
+const MAX_DEPTH: u32 = 16;
 
 /// The query parameters of `where` and `any-of`, in order.
 pub(crate) fn query(where_: Option<&str>, any_of: Option<&str>) -> Result<Vec<(String, String)>, Error> {
@@ -47,38 +53,63 @@ pub(crate) fn query(where_: Option<&str>, any_of: Option<&str>) -> Result<Vec<(S
                     "a column called `{column}` cannot be named in `where`; write `any-of: [{{ {column}: .. }}]`"
                 )));
             }
+            if group_of(&column).is_some() {
+                let text = group(&column, &condition, 0)?;
+                query.push((column, text));
+                continue;
+            }
             for condition in conditions(&column, &condition)? {
                 query.push((column.clone(), condition.plain()));
             }
         }
     }
-    let alternatives: Option<Vec<Map<String, Value>>> = match any_of {
-        Some(text) => json::parse(text, "any-of")?,
-        None => None,
-    };
-    if let Some(alternatives) = alternatives {
-        let mut groups = Vec::new();
-        for alternative in &alternatives {
-            let mut parts = Vec::new();
-            for (column, condition) in alternative {
-                for condition in conditions(column, condition)? {
-                    parts.push(format!("{}.{}", column_in_group(column), condition.grouped(column)?));
-                }
-            }
-            match parts.as_slice() {
-                [] => {
-                    return Err(Error::invalid_input("an alternative in `any-of` has no conditions"));
-                }
-                [one] => groups.push(one.clone()),
-                several => groups.push(format!("and({})", several.join(","))),
-            }
-        }
-        if groups.is_empty() {
-            return Err(Error::invalid_input("`any-of` has no alternatives, so that no row could fit"));
-        }
-        query.push(("or".into(), format!("({})", groups.join(","))));
+    let alternatives: Option<Value> = any_of.map(|text| json::parse(text, "any-of")).transpose()?;
+    if let Some(alternatives) = alternatives.filter(|value| !value.is_null()) {
+        query.push(("or".into(), group("any-of", &alternatives, 0)?));
     }
     Ok(query)
+}
+
+/// The word of a key that holds a group: `or` of `or` and of `biometrics.or`.
+fn group_of(key: &str) -> Option<&'static str> {
+    GROUPS.into_iter().find(|word| {
+        key.strip_suffix(word)
+            .is_some_and(|before| before.is_empty() || before.ends_with('.') && before.len() > 1)
+    })
+}
+
+/// `(..,..)`: the maps of a group.
+fn group(key: &str, value: &Value, depth: u32) -> Result<String, Error> {
+    let wrong = |why: &str| Error::invalid_input(format!("`{key}` {why}"));
+    if depth >= MAX_DEPTH {
+        return Err(wrong("stands in too many other groups"));
+    }
+    let Some(members) = value.as_array() else {
+        return Err(wrong("is no list of maps such as `[{ a: eq.1 }, { b: gt.2 }]`"));
+    };
+    let mut groups = Vec::new();
+    for member in members {
+        let member = member.as_object().ok_or_else(|| wrong("has something else than maps in it"))?;
+        let mut parts = Vec::new();
+        for (column, condition) in member {
+            if GROUPS.contains(&column.as_str()) {
+                parts.push(format!("{column}{}", group(column, condition, depth + 1)?));
+                continue;
+            }
+            for condition in conditions(column, condition)? {
+                parts.push(format!("{}.{}", column_in_group(column), condition.grouped(column)?));
+            }
+        }
+        match parts.as_slice() {
+            [] => return Err(wrong("has a map without conditions in it")),
+            [one] => groups.push(one.clone()),
+            several => groups.push(format!("and({})", several.join(","))),
+        }
+    }
+    if groups.is_empty() {
+        return Err(wrong("is an empty list"));
+    }
+    Ok(format!("({})", groups.join(",")))
 }
 
 /// As `query`, for writes: no condition at all would mean every row.
@@ -127,12 +158,12 @@ impl Condition {
             Self::One(operator, value) if operator.trim_start_matches("not.") == "is" => {
                 grouped_text(column, &format!("{operator}.{value}"))
             }
-            Self::One(operator, value) => Ok(format!("{operator}.{}", quote(value))),
+            Self::One(operator, value) => Ok(format!("{operator}.{}", value_in_group(value))),
             Self::Many(operator, values, brackets @ Brackets::Round) => {
                 Ok(format!("{operator}.{}", enclose(values, *brackets)))
             }
             Self::Many(operator, values, brackets @ Brackets::Curly) => {
-                Ok(format!("{operator}.{}", quote_always(&enclose(values, *brackets))))
+                Ok(format!("{operator}.{}", value_in_group(&enclose(values, *brackets))))
             }
         }
     }
@@ -153,7 +184,7 @@ fn grouped_text(column: &str, text: &str) -> Result<String, Error> {
             )));
         }
         _ if is_one_quoted(value) => value.to_owned(),
-        _ => quote(value),
+        _ => value_in_group(value),
     };
     Ok(format!("{not}{operator}.{value}"))
 }
@@ -291,12 +322,26 @@ fn column_in_group(column: &str) -> String {
     if plain { column.to_owned() } else { quote_always(column) }
 }
 
+/// PostgreSQL's array literal.
+pub(crate) fn array(values: &[String]) -> String {
+    enclose(values, Brackets::Curly)
+}
+
 fn enclose(values: &[String], brackets: Brackets) -> String {
     let inside = values.iter().map(|value| quote(value)).collect::<Vec<_>>().join(",");
     match brackets {
         Brackets::Round => format!("({inside})"),
         Brackets::Curly => format!("{{{inside}}}"),
     }
+}
+
+/// `{..}` without braces inside is one value in a group as it stands; anything else is quoted where it has to be.
+fn value_in_group(value: &str) -> String {
+    let inside = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let flat = inside.is_some_and(|inside| {
+        !inside.contains(['{', '}']) && inside.replace("\\\"", "").matches('"').count() % 2 == 0
+    });
+    if flat { value.to_owned() } else { quote(value) }
 }
 
 /// Quotes a value where PostgREST would take a part of it for something else.

@@ -36,14 +36,38 @@ pub(crate) fn of_storage(response: &Response, line: &str) -> Error {
     let text = |name: &str| json::field(&body, name).and_then(json::as_text).filter(|text| !text.is_empty());
     let status = text("statusCode").and_then(|status| status.parse().ok()).unwrap_or(response.status);
     let name = text("code").or_else(|| text("error"));
+    let message = text("message");
     let kind = match name.as_deref() {
-        Some("InvalidJWT" | "InvalidSignature") => ErrorKind::Unauthorized,
+        Some("InvalidJWT" | "InvalidSignature" | "InvalidKey" | "AccessDenied") if status != 403 => {
+            ErrorKind::Unauthorized
+        }
+        // A key that is none is answered like a row policy, `403`; only the words tell.
+        _ if status == 403 && message.as_deref().is_some_and(speaks_of_token) => ErrorKind::Unauthorized,
         _ => http_kind(status),
     };
-    let message =
-        text("message").unwrap_or_else(|| format!("the storage answered `{line}` with HTTP {status}"));
+    // The storage's own words say that nothing was done; a gateway's may hide that it was.
+    let effect = match name {
+        None if status >= 500 && status != 503 && !line.starts_with("GET ") => Effect::Unknown,
+        _ => Effect::None,
+    };
+    let message = message.unwrap_or_else(|| format!("the storage answered `{line}` with HTTP {status}"));
     let name = name.unwrap_or_else(|| format!("http-{status}"));
-    finish(Error::new(kind, one_line(&message)).code(label(&name)), response, &body, line)
+    finish(Error::new(kind, one_line(&message)).code(label(&name)).effect(effect), response, &body, line)
+}
+
+/// "Invalid Compact JWS", "jwt expired", "signature verification failed".
+fn speaks_of_token(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["jws", "jwt", "signature verification", "\"exp\" claim"].iter().any(|word| message.contains(word))
+}
+
+/// An error body although the status says that all is well.
+pub(crate) fn in_disguise(response: &Response) -> bool {
+    response.is_success()
+        && response.json::<Value>().is_ok_and(|body| {
+            let status = json::field(&body, "statusCode").and_then(json::as_text);
+            status.and_then(|status| status.parse::<u16>().ok()).is_some_and(|status| status >= 400)
+        })
 }
 
 fn finish(mut error: Error, response: &Response, body: &Value, line: &str) -> Error {
@@ -226,10 +250,34 @@ mod tests {
                 "supabase:too_many_connections",
             ),
             (544, "", ErrorKind::Busy, "supabase:http-544"),
+            (
+                400,
+                r#"{"statusCode":"403","error":"Unauthorized","message":"Invalid Compact JWS"}"#,
+                ErrorKind::Unauthorized,
+                "supabase:Unauthorized",
+            ),
         ];
         for (status, body, kind, code) in cases {
             let error = of_storage(&answer(status, body), "GET /storage/v1/object/photos/a.jpg");
             assert_eq!((error.kind, error.code.as_deref()), (kind, Some(code)), "{body}");
         }
+    }
+
+    #[test]
+    fn only_a_gateway_leaves_open_whether_the_storage_wrote() {
+        let effect = |status, body: &str, line| of_storage(&answer(status, body), line).effect;
+        assert_eq!(effect(502, "<html>", "POST /storage/v1/object/b/a"), Effect::Unknown);
+        assert_eq!(effect(502, "<html>", "GET /storage/v1/object/b/a"), Effect::None);
+        let body = r#"{"statusCode":"500","error":"Internal","message":"Internal Server Error"}"#;
+        assert_eq!(effect(500, body, "POST /storage/v1/object/b/a"), Effect::None);
+    }
+
+    #[test]
+    fn an_error_with_status_200_is_recognised() {
+        let body = r#"{"statusCode":"404","error":"not_found","message":"Object not found"}"#;
+        assert!(in_disguise(&answer(200, body)));
+        assert!(!in_disguise(&answer(400, body)));
+        assert!(!in_disguise(&answer(200, r#"{"Id":"1","Key":"b/a"}"#)));
+        assert!(!in_disguise(&answer(200, "[]")));
     }
 }

@@ -1,9 +1,9 @@
-//! Rows through PostgREST (`facts/hikcentral_hikpartner_supabase.md` C2).
+//! Reading rows through PostgREST (`facts/hikcentral_hikpartner_supabase.md` C2), and what reading and writing share.
 
-use bascule_sdk::{Effect, Error, ErrorKind, Method, Peer, Request, Response, encode_segment, json, log};
+use bascule_sdk::{Error, ErrorKind, Method, Peer, Request, Response, encode_segment, json, log};
 use serde_json::{Map, Value};
 
-use crate::bindings::exports::bascule::supabase::tables::Written;
+use crate::bindings::exports::bascule::supabase::tables::Counting;
 use crate::{conditions, refusal};
 
 /// What hosted projects give at most at once.
@@ -14,20 +14,43 @@ const MAX_PAGE_ROWS: u64 = 10_000;
 const MAX_ROWS: u64 = 10_000_000;
 
 /// Which rows are read, and what of them.
+#[derive(Default)]
 pub(crate) struct Query<'a> {
+    /// A table or view; with `args` a function.
     pub(crate) table: &'a str,
+    /// The arguments of a function whose rows are read.
+    pub(crate) args: Option<Map<String, Value>>,
     pub(crate) columns: Option<String>,
     pub(crate) where_: Option<String>,
     pub(crate) any_of: Option<String>,
+    pub(crate) embeds: Option<String>,
     pub(crate) schema: Option<String>,
 }
 
 impl Query<'_> {
-    fn request(&self) -> Result<Request, Error> {
-        let mut request =
-            table_request(Method::Get, self.table)?.query("select", columns(self.columns.as_deref()));
+    fn request(&self, method: Method) -> Result<Request, Error> {
+        let mut request = match &self.args {
+            None => table_request(method, self.table)?,
+            Some(args) => {
+                let mut request = function_request(method, self.table)?;
+                for (name, value) in args {
+                    request = request.query(name, argument(name, value)?);
+                }
+                request
+            }
+        };
+        request = request.query("select", columns(self.columns.as_deref()));
         for (name, value) in conditions::query(self.where_.as_deref(), self.any_of.as_deref())? {
+            if self.args.as_ref().is_some_and(|args| args.contains_key(&name)) {
+                return Err(Error::invalid_input(format!(
+                    "`{name}` is an argument of `{}` and cannot be a condition too",
+                    self.table
+                )));
+            }
             request = request.query(name, value);
+        }
+        if let Some(embeds) = self.embeds.as_deref() {
+            request = embedded(request, embeds)?;
         }
         Ok(in_schema(request, self.schema.as_deref()))
     }
@@ -49,7 +72,7 @@ pub(crate) fn select(database: &dyn Peer, query: &Query<'_>, pages: &Pages) -> R
     if pages.limit == Some(0) {
         return Ok("[]".into());
     }
-    let base = query.request()?;
+    let base = query.request(Method::Get)?;
     let given = pages.order.as_deref().map(order);
     let first = read_page(database, &base, given.as_deref(), 0, pages)?;
     if first.is_last {
@@ -158,7 +181,7 @@ fn read_page(
 
 /// The one row that fits.
 pub(crate) fn one(database: &dyn Peer, query: &Query<'_>) -> Result<String, Error> {
-    let request = query.request()?.header("Accept", "application/vnd.pgrst.object+json");
+    let request = query.request(Method::Get)?.header("Accept", "application/vnd.pgrst.object+json");
     let line = request.line();
     let response = database.send(request)?;
     if response.status == 406 {
@@ -177,6 +200,44 @@ pub(crate) fn one(database: &dyn Peer, query: &Query<'_>) -> Result<String, Erro
     }
 }
 
+/// The one row that fits, or null. Counted here, as the official client does: two rows are asked for at most.
+pub(crate) fn maybe_one(database: &dyn Peer, query: &Query<'_>) -> Result<String, Error> {
+    let request = query.request(Method::Get)?.query("limit", "2");
+    let line = request.line();
+    let response = database.send(request)?;
+    let Value::Array(rows) = answer(&response, &line)? else {
+        return Err(Error::protocol(format!("the server's answer to `{line}` is not a list of rows")));
+    };
+    match rows.as_slice() {
+        [] => Ok("null".into()),
+        [row] => Ok(row.to_string()),
+        _ => {
+            Err(Error::conflict(format!("several rows in `{}` where at most one was expected", query.table)))
+        }
+    }
+}
+
+/// How many rows fit.
+pub(crate) fn count(database: &dyn Peer, query: &Query<'_>, counting: Counting) -> Result<u64, Error> {
+    let word = match counting {
+        Counting::Exact => "count=exact",
+        Counting::Planned => "count=planned",
+        Counting::Estimated => "count=estimated",
+    };
+    let line = query.request(Method::Head)?.line();
+    let response = database.send(query.request(Method::Head)?.header("Prefer", word))?;
+    if !response.is_success() {
+        // HEAD has no body, so the words are fetched with a request that has one.
+        let request = query.request(Method::Get)?.query("limit", "1");
+        let line = request.line();
+        let response = database.send(request)?;
+        answer(&response, &line)?;
+    }
+    total(&response)
+        .filter(|_| response.is_success())
+        .ok_or_else(|| Error::protocol(format!("the server answered `{line}` without a count")))
+}
+
 /// N of "The result contains N rows" (older: "Results contain N rows, ..").
 fn rows_in(response: &Response) -> Option<u64> {
     let body: Value = response.json().ok()?;
@@ -184,156 +245,7 @@ fn rows_in(response: &Response) -> Option<u64> {
     details.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok()
 }
 
-/// Where a write goes.
-pub(crate) struct Target<'a> {
-    pub(crate) table: &'a str,
-    pub(crate) returning: Option<String>,
-    pub(crate) schema: Option<String>,
-    pub(crate) max_affected: Option<u32>,
-}
-
-/// What becomes of rows that exist already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
-    Change,
-    Keep,
-}
-
-pub(crate) fn insert(database: &dyn Peer, target: &Target<'_>, rows: &str) -> Result<Written, Error> {
-    let Some(request) = rows_request(target, rows)? else {
-        return Ok(nothing());
-    };
-    write(database, target, request, &["missing=default"])
-}
-
-pub(crate) fn upsert(
-    database: &dyn Peer,
-    target: &Target<'_>,
-    rows: &str,
-    on_conflict: Option<&str>,
-    existing: Existing,
-) -> Result<Written, Error> {
-    let Some(mut request) = rows_request(target, rows)? else {
-        return Ok(nothing());
-    };
-    if let Some(on_conflict) = on_conflict {
-        request = request.query("on_conflict", without_blanks(on_conflict));
-    }
-    let resolution = match existing {
-        Existing::Change => "resolution=merge-duplicates",
-        Existing::Keep => "resolution=ignore-duplicates",
-    };
-    write(database, target, request, &[resolution, "missing=default"])
-}
-
-pub(crate) fn update(
-    database: &dyn Peer,
-    target: &Target<'_>,
-    where_: &str,
-    values: &str,
-) -> Result<Written, Error> {
-    let values: Map<String, Value> = json::parse(values, "values")?;
-    if values.is_empty() {
-        return Err(Error::invalid_input("`values` is empty: there is nothing to change"));
-    }
-    let mut request = table_request(Method::Patch, target.table)?.json(&Value::Object(values));
-    for (name, value) in conditions::query_for_writing(where_)? {
-        request = request.query(name, value);
-    }
-    write(database, target, request, &[])
-}
-
-pub(crate) fn delete(database: &dyn Peer, target: &Target<'_>, where_: &str) -> Result<Written, Error> {
-    let mut request = table_request(Method::Delete, target.table)?;
-    for (name, value) in conditions::query_for_writing(where_)? {
-        request = request.query(name, value);
-    }
-    write(database, target, request, &[])
-}
-
-pub(crate) fn rpc(
-    database: &dyn Peer,
-    function: &str,
-    args: Option<&str>,
-    schema: Option<&str>,
-) -> Result<String, Error> {
-    if function.is_empty() {
-        return Err(Error::invalid_input("`function` is empty"));
-    }
-    let args: Option<Map<String, Value>> = args.map(|args| json::parse(args, "args")).transpose()?;
-    let request = Request::post(format!("/rest/v1/rpc/{}", encode_segment(function)))
-        .json(&Value::Object(args.unwrap_or_default()));
-    let request = in_schema(request, schema);
-    let line = request.line();
-    let response = database.send(request)?;
-    let value = answer(&response, &line).map_err(|error| unsettled(error, &response))?;
-    Ok(value.to_string())
-}
-
-fn rows_request(target: &Target<'_>, rows: &str) -> Result<Option<Request>, Error> {
-    let request = table_request(Method::Post, target.table)?;
-    let value: Value = json::parse(rows, "rows")?;
-    match &value {
-        Value::Object(_) => Ok(Some(request.json(&value))),
-        Value::Array(list) if list.is_empty() => Ok(None),
-        Value::Array(list) => {
-            // PostgREST takes the columns of a list from its first row unless they are named.
-            let mut names: Vec<&String> = Vec::new();
-            for row in list {
-                let row = row
-                    .as_object()
-                    .ok_or_else(|| Error::invalid_input("`rows` is a list of something else than maps"))?;
-                names.extend(row.keys());
-            }
-            names.sort();
-            names.dedup();
-            let names: Vec<String> =
-                names.into_iter().map(|name| format!("\"{}\"", name.replace('"', "\\\""))).collect();
-            Ok(Some(request.query("columns", names.join(",")).json(&value)))
-        }
-        _ => Err(Error::invalid_input("`rows` is neither a map nor a list of maps")),
-    }
-}
-
-fn write(
-    database: &dyn Peer,
-    target: &Target<'_>,
-    request: Request,
-    preferences: &[&str],
-) -> Result<Written, Error> {
-    let mut preferences: Vec<String> = preferences.iter().map(|&preference| preference.to_owned()).collect();
-    let mut request = in_schema(request, target.schema.as_deref());
-    match target.returning.as_deref() {
-        Some(returning) => {
-            request = request.query("select", without_blanks(returning));
-            preferences.push("return=representation".into());
-        }
-        None => preferences.push("return=minimal".into()),
-    }
-    preferences.push("count=exact".into());
-    if let Some(most) = target.max_affected {
-        preferences.push(format!("max-affected={most}"));
-        preferences.push("handling=strict".into());
-    }
-    let request = request.header("Prefer", preferences.join(", "));
-    let line = request.line();
-    let response = database.send(request)?;
-    let rows = answer(&response, &line).map_err(|error| unsettled(error, &response))?;
-    let count = total(&response).or_else(|| rows.as_array().map(|rows| rows.len() as u64));
-    let rows = if rows.is_null() { "[]".into() } else { rows.to_string() };
-    Ok(Written { count, rows })
-}
-
-fn nothing() -> Written {
-    Written { count: Some(0), rows: "[]".into() }
-}
-
-/// A success whose body cannot be read: the change was made all the same.
-fn unsettled(error: Error, response: &Response) -> Error {
-    if response.is_success() { error.effect(Effect::Applied) } else { error }
-}
-
-fn answer(response: &Response, line: &str) -> Result<Value, Error> {
+pub(crate) fn answer(response: &Response, line: &str) -> Result<Value, Error> {
     if !response.is_success() {
         return Err(refusal::of_table(response, line));
     }
@@ -344,11 +256,11 @@ fn answer(response: &Response, line: &str) -> Result<Value, Error> {
 }
 
 /// N of `Content-Range: 0-9/N`.
-fn total(response: &Response) -> Option<u64> {
+pub(crate) fn total(response: &Response) -> Option<u64> {
     response.header("content-range")?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
-fn table_request(method: Method, table: &str) -> Result<Request, Error> {
+pub(crate) fn table_request(method: Method, table: &str) -> Result<Request, Error> {
     if table.trim().is_empty() {
         return Err(Error::invalid_input("`table` is empty"));
     }
@@ -361,7 +273,57 @@ fn table_request(method: Method, table: &str) -> Result<Request, Error> {
     Ok(Request::new(method, format!("/rest/v1/{}", encode_segment(table))))
 }
 
-fn in_schema(request: Request, schema: Option<&str>) -> Request {
+pub(crate) fn function_request(method: Method, function: &str) -> Result<Request, Error> {
+    if function.trim().is_empty() {
+        return Err(Error::invalid_input("`function` is empty"));
+    }
+    Ok(Request::new(method, format!("/rest/v1/rpc/{}", encode_segment(function))))
+}
+
+/// An argument of a function in a query: lists are PostgreSQL's arrays, `{1,"a b"}`.
+fn argument(name: &str, value: &Value) -> Result<String, Error> {
+    let wrong = || {
+        Error::invalid_input(format!(
+            "the argument `{name}` is neither a text, a number, a truth nor a list of them; null is said by leaving it out"
+        ))
+    };
+    match value {
+        Value::Array(values) => {
+            let texts: Option<Vec<String>> = values.iter().map(json::as_text).collect();
+            Ok(conditions::array(&texts.ok_or_else(wrong)?))
+        }
+        Value::Object(_) => Ok(value.to_string()),
+        other => json::as_text(other).ok_or_else(wrong),
+    }
+}
+
+/// `logs.order=at.desc`, `logs.limit=1`.
+fn embedded(mut request: Request, embeds: &str) -> Result<Request, Error> {
+    let embeds: Option<Map<String, Value>> = json::parse(embeds, "embeds")?;
+    for (path, wishes) in embeds.unwrap_or_default() {
+        let Some(wishes) = wishes.as_object().filter(|_| !path.trim().is_empty()) else {
+            return Err(Error::invalid_input(format!(
+                "`embeds` says for `{path}` something else than a map such as `{{ order: at.desc, limit: 1 }}`"
+            )));
+        };
+        for (wish, value) in wishes {
+            let value = match wish.as_str() {
+                "order" => value.as_str().map(order),
+                "limit" | "offset" => value.as_u64().map(|number| number.to_string()),
+                _ => None,
+            };
+            let value = value.ok_or_else(|| {
+                Error::invalid_input(format!(
+                    "`embeds` says `{wish}` for `{path}`; `order` (a text), `limit` and `offset` (numbers) can be said"
+                ))
+            })?;
+            request = request.query(format!("{path}.{wish}"), value);
+        }
+    }
+    Ok(request)
+}
+
+pub(crate) fn in_schema(request: Request, schema: Option<&str>) -> Request {
     match schema {
         Some(schema) if request.is_safe() => request.header("Accept-Profile", schema),
         Some(schema) => request.header("Content-Profile", schema),
@@ -382,7 +344,7 @@ fn names_id(order: &str) -> bool {
 }
 
 /// PostgREST allows no blanks in lists of columns, people write them; those inside quotes stay.
-fn without_blanks(text: &str) -> String {
+pub(crate) fn without_blanks(text: &str) -> String {
     let mut quoted = false;
     text.chars()
         .filter(|&c| {

@@ -235,6 +235,12 @@ fn workflow(id: &str, steps: Vec<Step>) -> Arc<Workflow> {
         finally: Vec::new(),
         output: None,
         triggers: Vec::new(),
+        concurrency: None,
+        priority: Default::default(),
+        debounce: None,
+        deadline: None,
+        on_failure: None,
+        children: Default::default(),
         digest: Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect(),
         text: id.into(),
     })

@@ -38,10 +38,14 @@ impl Watch {
     /// What to keep in mind with figures whose steadier side is `reference`.
     pub(crate) fn caveat(&self, reference: &Samples) -> String {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let apart = number(reference.unrest() * 100.0);
-        let mut text = format!(
-            "  noise: {cpus} CPUs; the middle half of the rounds without Bascule is {apart} % wide, and a ratio is no surer than that"
-        );
+        let mut text = format!("  noise: {cpus} CPUs");
+        // Where there is no other side, there is nothing to say about it.
+        if reference.median() > 0.0 {
+            let apart = number(reference.unrest() * 100.0);
+            text.push_str(&format!(
+                "; the middle half of the rounds without Bascule is {apart} % wide, and a ratio is no surer than that"
+            ));
+        }
         if let (Some(before), Some(after)) = (self.before, busy(self.ours)) {
             let others = (after.all - before.all) - (after.ours - before.ours);
             let stolen = after.stolen - before.stolen;
@@ -91,6 +95,22 @@ pub(crate) fn flushes(folder: &Path) -> Result<Samples> {
 pub(crate) fn cpu_of_children() -> Option<f64> {
     // cutime and cstime, fields 16 and 17 of proc(5).
     cpu("/proc/self/stat", 15)
+}
+
+/// The most resident memory that a running process has had so far, in bytes; `None` where the system does not tell.
+pub(crate) fn peak_memory_of(process: u32) -> Option<u64> {
+    memory(process, "VmHWM:")
+}
+
+/// The resident memory of a running process, in bytes; `None` where the system does not tell.
+pub(crate) fn memory_of(process: u32) -> Option<u64> {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: u32, field: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
 /// CPU seconds that a process has used; `None` where the system does not tell.

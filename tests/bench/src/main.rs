@@ -5,9 +5,11 @@
 
 mod call;
 mod digest;
+mod export;
 mod fleet;
 mod journal;
 mod machine;
+mod persons;
 mod plain;
 mod samples;
 
@@ -44,6 +46,16 @@ enum Figure {
         /// A JSON file that says where everything is (`fleet::Plan`).
         plan: PathBuf,
     },
+    /// One large recording with cuts, against `curl --digest`.
+    Export {
+        /// A JSON file that says where everything is (`export::Plan`).
+        plan: PathBuf,
+    },
+    /// Many persons onto many terminals: rate and memory.
+    Persons {
+        /// A JSON file that says where everything is (`persons::Plan`).
+        plan: PathBuf,
+    },
     /// One pass of the plain client that `fleet` compares with.
     Plain {
         /// As for `fleet`.
@@ -59,6 +71,8 @@ async fn main() -> Result<()> {
         Figure::Call { component } => call::measure(&component, pace).await,
         Figure::Journal { folder } => journal::measure(&folder, pace).await,
         Figure::Fleet { plan } => fleet::measure(&plan, pace).await,
+        Figure::Export { plan } => export::measure(&plan, pace).await,
+        Figure::Persons { plan } => persons::measure(&plan).await,
         Figure::Plain { plan } => plain::pass(&plan).await,
     }
 }

@@ -18,9 +18,31 @@ pub(crate) struct Control(pub(crate) Arc<Shared>);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
-    /// A terminal's id or number, `supabase`, `hikcentral`, or `*` for all terminals.
+    /// A terminal's id or number, `supabase`, `hikcentral`, `backend`, `hikpartner`, or `*` for all terminals.
     device: String,
     order: Fault,
+}
+
+/// The body of `POST /devices/ID/events`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Happens {
+    #[serde(default = "major")]
+    major: u32,
+    #[serde(default = "minor")]
+    minor: u32,
+    employee_no: Option<String>,
+    at: Option<jiff::Timestamp>,
+}
+
+/// An event.
+fn major() -> u32 {
+    5
+}
+
+/// A face that was let in.
+fn minor() -> u32 {
+    75
 }
 
 impl Peer for Control {
@@ -46,6 +68,7 @@ impl Control {
                 }
                 done(&json!(states))
             }
+            ("GET", ["totals"]) => done(&self.totals()),
             ("GET", ["devices", id]) => done(&json!(self.terminal(id)?.state().await)),
             ("GET", ["devices", id, "quirks"]) => done(&json!(self.terminal(id)?.quirks())),
             ("PUT", ["devices", id, "quirks"]) => {
@@ -54,6 +77,7 @@ impl Control {
                 terminal.change(|held| *held = quirks);
                 done(&json!(terminal.quirks()))
             }
+            ("POST", ["devices", id, "events"]) => self.happen(self.terminal(id)?, &body(request)?),
             ("POST", ["devices", id, verb]) => self.order(self.terminal(id)?, verb).await,
             (_, ["recorders", rest @ ..]) => {
                 crate::recorder::control::act(&self.0.recorders, request, rest).await
@@ -69,6 +93,8 @@ impl Control {
                 }
                 self.0.supabase.faults.clear();
                 self.0.hikcentral.faults.clear();
+                self.0.backend.faults.clear();
+                self.0.hikpartner.faults.clear();
                 done(&json!({}))
             }
             ("GET", ["supabase", "tables", table]) => {
@@ -86,13 +112,21 @@ impl Control {
                 put.map_err(bad)?;
                 done(&json!({}))
             }
+            ("PUT", ["supabase", "storage-lie"]) => {
+                self.0
+                    .supabase
+                    .lie(serde_json::from_slice(&request.body).map_err(|error| bad(error.to_string()))?);
+                done(&json!({}))
+            }
             ("PUT", ["supabase", "max-rows"]) => {
                 let given = body(request)?;
                 let rows = given.as_u64().and_then(|rows| usize::try_from(rows).ok());
                 self.0.supabase.set_max_rows(rows.ok_or_else(|| bad("a number of rows".to_owned()))?);
                 done(&json!({}))
             }
+            (_, ["backend", rest @ ..]) => self.0.backend.control_port(request, rest),
             (_, ["hikcentral", rest @ ..]) => self.0.hikcentral.control_port(request, rest).await,
+            (_, ["hikpartner", rest @ ..]) => self.0.hikpartner.control_port(request, rest),
             ("POST", ["shutdown"]) => {
                 self.0.asked_to_end.cancel();
                 done(&json!({}))
@@ -101,11 +135,31 @@ impl Control {
         }
     }
 
+    /// Sums over all terminals; cheap, for whoever asks again and again.
+    fn totals(&self) -> Value {
+        let (mut requests, mut users, mut faces) = (0, 0, 0);
+        for terminal in &self.0.terminals {
+            requests += terminal.requests();
+            let library = terminal.device.library();
+            users += library.users.len();
+            faces += library.faces.len();
+        }
+        json!({ "requests": requests, "users": users, "faces": faces })
+    }
+
     fn terminal(&self, id: &str) -> Result<&Terminal, (u16, String)> {
         let number = id.parse::<usize>().ok();
         let found = self.0.terminals.iter().enumerate();
         let mut found = found.filter(|(place, terminal)| terminal.id() == id || Some(*place) == number);
         found.next().map(|(_, terminal)| terminal).ok_or_else(|| (404, format!("no device `{id}`")))
+    }
+
+    /// Somebody at the terminal, now or at another time.
+    fn happen(&self, terminal: &Terminal, given: &Value) -> Outcome {
+        let one: Happens = serde_json::from_value(given.clone()).map_err(|error| bad(error.to_string()))?;
+        let at = one.at.unwrap_or_else(jiff::Timestamp::now);
+        terminal.happen_at(at, one.major, one.minor, one.employee_no.as_deref());
+        done(&json!({ "serial": terminal.log().len() }))
     }
 
     async fn order(&self, terminal: &Terminal, verb: &str) -> Outcome {
@@ -143,6 +197,8 @@ impl Control {
         match order.device.as_str() {
             "supabase" => self.0.supabase.faults.order(order.order),
             "hikcentral" => self.0.hikcentral.faults.order(order.order),
+            "backend" => self.0.backend.faults.order(order.order),
+            "hikpartner" => self.0.hikpartner.faults.order(order.order),
             "*" => self.0.terminals.iter().for_each(|terminal| terminal.fault(order.order.clone())),
             id => match self.0.recorders.iter().find(|recorder| recorder.id() == id) {
                 Some(recorder) => recorder.fault(order.order),

@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backend::{BACKEND_KEY, Backend};
 use crate::control::Control;
 use crate::hikcentral::{APP_KEY, APP_SECRET, HikCentral};
+use crate::hikpartner::{self, HikPartner, PARTNER_KEY, PARTNER_SECRET};
 use crate::ledger::Ledger;
 use crate::recorder::{self, Machine, RECORDER_PASSWORD, RECORDER_USER, Recorder};
 use crate::scenario::{self, People, Scenario};
 use crate::state;
 use crate::supabase::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};
-use crate::terminal::{Device, PASSWORD, Terminal, USER};
+use crate::terminal::{Device, PASSWORD, Terminal, USER, push};
 use crate::wire::door::Door;
 use crate::wire::tls::Identity;
 
@@ -61,6 +63,8 @@ pub struct Fleet {
     shared: Arc<Shared>,
     supabase_door: Door,
     hikcentral_door: Door,
+    backend_door: Door,
+    hikpartner_doors: [Door; 2],
     control_door: Door,
     tasks: TaskTracker,
     ended: CancellationToken,
@@ -73,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) recorders: Vec<Recorder>,
     pub(crate) supabase: Arc<Supabase>,
     pub(crate) hikcentral: Arc<HikCentral>,
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) hikpartner: Arc<HikPartner>,
     pub(crate) ledger: Ledger,
     pub(crate) people: People,
     pub(crate) roles: Vec<String>,
@@ -101,12 +107,26 @@ impl Fleet {
         let hikcentral_door =
             Door::open(Arc::clone(&hikcentral) as _, None, tasks.clone(), ended.clone()).await?;
 
+        let backend = Arc::new(Backend::new(ledger.clone()));
+        let backend_door = Door::open(Arc::clone(&backend) as _, None, tasks.clone(), ended.clone()).await?;
+
+        let hikpartner = Arc::new(HikPartner::new(ledger.clone()));
+        let front = Arc::new(hikpartner::Front(Arc::clone(&hikpartner)));
+        let front = Door::open(front, None, tasks.clone(), ended.clone()).await?;
+        let area = Arc::new(hikpartner::Area(Arc::clone(&hikpartner)));
+        let area = Door::open(area, None, tasks.clone(), ended.clone()).await?;
+        hikpartner.set_area(format!("http://127.0.0.1:{}", area.port()));
+
         let mut terminals = Vec::with_capacity(cast.terminals.len());
         let mut roles = Vec::with_capacity(cast.terminals.len());
         let mut absent = Vec::new();
         for (number, made) in cast.terminals.into_iter().enumerate() {
             let (offline, locked) = (made.initial.offline, made.initial.locked);
             let device = Arc::new(Device::new(number, made.id, made.name, made.initial, ledger.clone()));
+            device.myself.get_or_init(|| Arc::downgrade(&device));
+            for slot in 0..2 {
+                tasks.spawn(push::serve(Arc::clone(&device), slot, ended.clone()));
+            }
             let door =
                 Door::open(Arc::clone(&device) as _, identity.clone(), tasks.clone(), ended.clone()).await?;
             let scheme = if options.tls { "https" } else { "http" };
@@ -131,6 +151,8 @@ impl Fleet {
         }
 
         scenario::fill(&supabase, &cast.people, &terminals, options.seed)?;
+        scenario::order(&backend, &cast.people, &terminals);
+        supabase.define_tables(&hikpartner::tables()).map_err(anyhow::Error::msg)?;
         if !recorders.is_empty() {
             supabase.define_tables(&recorder::tables()).map_err(anyhow::Error::msg)?;
             supabase.seed("recorders", recorders.iter().map(Recorder::row).collect())?;
@@ -159,6 +181,8 @@ impl Fleet {
             recorders,
             supabase,
             hikcentral,
+            backend,
+            hikpartner,
             ledger,
             people: cast.people,
             roles,
@@ -166,7 +190,17 @@ impl Fleet {
         });
         let control = Arc::new(Control(Arc::clone(&shared)));
         let control_door = Door::open(control, None, tasks.clone(), ended.clone()).await?;
-        Ok(Self { shared, supabase_door, hikcentral_door, control_door, tasks, ended, state: options.state })
+        Ok(Self {
+            shared,
+            supabase_door,
+            hikcentral_door,
+            backend_door,
+            hikpartner_doors: [front, area],
+            control_door,
+            tasks,
+            ended,
+            state: options.state,
+        })
     }
 
     /// `http://127.0.0.1:PORT` of the Supabase.
@@ -179,9 +213,30 @@ impl Fleet {
         format!("http://127.0.0.1:{}", self.hikcentral_door.port())
     }
 
+    /// `http://127.0.0.1:PORT` of the school's backend.
+    pub fn backend_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.backend_door.port())
+    }
+
+    /// The backend itself: jobs, results, logs.
+    pub fn backend(&self) -> &Backend {
+        &self.shared.backend
+    }
+
     /// The HikCentral itself: persons, groups, switches.
     pub fn hikcentral(&self) -> &HikCentral {
         &self.shared.hikcentral
+    }
+
+    /// `http://127.0.0.1:PORT` of the Hik-Partner's front door, where tokens are given.
+    pub fn hikpartner_url(&self) -> String {
+        let [front, _area] = &self.hikpartner_doors;
+        format!("http://127.0.0.1:{}", front.port())
+    }
+
+    /// The Hik-Partner itself: sites, devices, persons, messages, switches.
+    pub fn hikpartner(&self) -> &HikPartner {
+        &self.shared.hikpartner
     }
 
     /// `http://127.0.0.1:PORT` of the control port.
@@ -252,6 +307,11 @@ impl Fleet {
             },
             "hikcentral": {
                 "url": self.hikcentral_url(), "app_key": APP_KEY, "app_secret": APP_SECRET,
+            },
+            "backend": { "url": self.backend_url(), "key": BACKEND_KEY, "job": scenario::JOB },
+            "hikpartner": {
+                "url": self.hikpartner_url(), "area": self.hikpartner().area_url(), "app_key": PARTNER_KEY,
+                "secret_key": PARTNER_SECRET,
             },
             "terminals": {
                 "user": USER, "password": PASSWORD, "count": list.len(),

@@ -34,6 +34,12 @@ pub enum Kind {
     CardDelete,
     /// A setting was written: clock, time server, receiver of events.
     SettingWrite,
+    /// A terminal told an event on its stream; the subject is its number.
+    EventTold,
+    /// A receiver took an event that the terminal sent; the note is the form it had.
+    EventPushed,
+    /// A receiver did not take an event; the note says why.
+    EventRefused,
     /// A delete without a list: EVERYBODY is gone. No well-behaved client does this.
     WipedEverybody,
     /// Wrong credentials, counted towards the lock-out.
@@ -60,6 +66,24 @@ pub enum Kind {
     ObjectWrite,
     /// A missing or wrong API key.
     KeyRefused,
+    /// A backend was told of a start or a result.
+    ReportIn,
+    /// A token was given.
+    TokenGiven,
+    /// A token that is missing, unknown or no longer good.
+    TokenRefused,
+    /// A site was written or deleted.
+    SiteWrite,
+    /// A device was added to an account, changed or taken away.
+    DeviceWrite,
+    /// Persons were asked for from a device.
+    Synchronised,
+    /// A batch of messages was sent; the note says how many.
+    BatchSent,
+    /// A batch of messages was confirmed.
+    BatchConfirmed,
+    /// A second reader of a queue was sent away.
+    PollRefused,
     /// A recorder answered a search.
     SearchDone,
     /// A recorder refused a search.

@@ -1,4 +1,4 @@
-//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, recorders, a HikCentral, and a Supabase. They check what they are
+//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, recorders, a HikCentral, a Hik-Partner Pro, and a Supabase. They check what they are
 //! sent, misbehave on request, and keep a ledger of what they were really asked to change.
 //!
 //! Nothing here is shared with the client: the digest is recomputed, multipart and JPEG are read, HTTP is written by this
@@ -21,10 +21,12 @@
 //! ```
 
 mod auth;
+mod backend;
 mod control;
 mod fault;
 mod fleet;
 mod hikcentral;
+mod hikpartner;
 mod ledger;
 mod photo;
 mod quirks;
@@ -36,21 +38,25 @@ mod terminal;
 mod wire;
 
 pub use auth::{Algorithm, Parts as DigestParts, digest_response};
+pub use backend::{BACKEND_KEY, Backend, BackendHabits, BackendResult};
 pub use fault::{Fault, Mishap};
 pub use fleet::{Fleet, FleetOptions};
 pub use hikcentral::{
     APP_KEY, APP_SECRET, FullDatabase, HikCentral, HikCentralPerson, HikCentralQuirks, UnknownPath,
 };
+pub use hikpartner::{
+    HikPartner, HikPartnerDevice, HikPartnerPerson, HikPartnerQuirks, PARTNER_KEY, PARTNER_SECRET,
+};
 pub use ledger::{Entry, FaceWrite, Kind, Ledger};
 pub use photo::{Sampling, Sketch};
 pub use quirks::{
-    Algorithms, Basic, BusyAs, ChallengeForm, DeadNonce, Drip, EmptyDelete, Length, LockBody, Namespace,
-    OverMax, OverlongName, Oversize, Parts, Position, Quirks, SetUp, Support, XmlVersion,
+    Algorithms, Basic, BusyAs, ChallengeForm, DeadNonce, Drip, EmptyDelete, EventHabits, Length, LockBody,
+    Namespace, OverMax, OverlongName, Oversize, Parts, Position, Quirks, SetUp, Support, XmlVersion,
 };
 pub use recorder::{
-    Container, DownloadMethod, Empty, Inputs, PositionName, RECORDER_PASSWORD, RECORDER_USER, Recorder,
-    RecorderHabits, SearchId, SearchTime, Segment, Snapshot, TrackList, WrongPosition,
+    Container, DownloadMethod, Empty, Inputs, PositionName, RECORDER_PASSWORD, RECORDER_USER, RangeAnswer,
+    Recorder, RecorderHabits, SearchId, SearchTime, Segment, Snapshot, TrackList, WrongPosition,
 };
 pub use scenario::{People, Person, Role, Scenario};
-pub use supabase::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};
+pub use supabase::{PUBLISHABLE_KEY, SERVICE_KEY, StorageLie, Supabase};
 pub use terminal::{Card, Face, FaceState, Happening, PASSWORD, Terminal, TerminalState, USER, User};

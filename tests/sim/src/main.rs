@@ -74,10 +74,13 @@ impl From<Choice> for Scenario {
     }
 }
 
-const HELP: &str = r#"Tables of the Supabase: companies, employees, biometrics (one per employee), devices, device_logs. `devices` has a row per
-terminal with its port, and an inactive one. Functions: add_them(a, b), echo(value), active_devices(), noop(). Buckets: photos
+const HELP: &str = r#"Tables of the Supabase: companies, employees, biometrics (one per employee), devices, device_logs; for a gym members, gym_doors,
+hik_persons. `devices` has a row per terminal with its port, and an inactive one. Functions: add_them(a, b), echo(value), active_devices(), devices_from(from_port), noop(). Buckets: photos
 (public), documents (private). Roles of people are in the ready line: complete, relative_photo, leading_zeros, without_photo,
 without_number, without_biometrics.
+
+The Hik-Partner Pro has a site `Gym North` with the devices G10000001 and G10000002; G10000003 (verification code ABCDEF) can be
+added. Tokens come from its `url`, everything else is answered at `area`.
 
 Recorders (--recorders N) have channels, recordings of any size that are made while they are downloaded, and the habits of real
 ones: PUT /recorders/ID/habits. `recorders` has a row per recorder with its port; `recordings` is for what is exported.
@@ -91,23 +94,35 @@ Types: text, uuid, bigint, double, boolean, timestamptz, date, jsonb, text[]. De
 
 Control port (JSON; a device is named by its id or its number from 0):
   GET    /devices, /devices/ID              state: port, online, locked, requests, failed logins, faces with sha256
+  GET    /totals                            requests, users and faces of all terminals together
   GET    /devices/ID/quirks                 all switches; PUT changes those that are given
+  POST   /devices/ID/events                 { "employee_no": "1001", "major": 5, "minor": 75, "at": "2026-11-21T08:00:00Z" }: somebody at the
+                                              terminal; all keys may be left out
   POST   /devices/ID/offline | online | lock | unlock | reset | certificate
   GET    /recorders, /recorders/ID          state; PUT /recorders/ID/habits changes switches, GET shows them
   GET    /recorders/ID/segments[/NAME]      what is recorded; with a name its sha256
   POST   /recorders/ID/offline | online
   GET    /ledger?since=SEQ&device=ID&kind=KIND
-  POST   /faults                            { "device": "terminal-01" | "supabase" | "hikcentral" | "*", "path": "/ISAPI/", "method": "PUT",
+  POST   /faults                            { "device": "terminal-01" | "supabase" | "hikcentral" | "backend" | "hikpartner" | "*", "path": "/ISAPI/", "method": "PUT",
                                               "authorized": true, "skip": 0, "times": 1, "after_effect": false,
                                               "mishap": "reset" | "silence" | "garbage" | "html" | { "status": { "status": 503 } } |
                                                 { "cut": { "after": 20 } } | { "slow": { "bytes": 1, "every_ms": 50 } } |
                                                 { "length": "short" } | { "delay": { "ms": 500 } } }
   DELETE /faults                            forgets all orders
   GET    /supabase/tables/T                 rows; PUT replaces them (a list) or defines the table (an object as above)
+  PUT    /supabase/storage-lie              "forgets" or "halves": what the storage does although it says yes; "none"
   PUT    /supabase/max-rows                 a number: the most rows of one answer
+  GET    /backend/jobs/ID                   results and state of a provisioning job; GET and PUT /backend/habits:
+                                              { "forgets_results": 2 } says yes to two results and keeps neither
   GET    /hikcentral                        persons, groups, what reached the doors, subscriptions
   GET    /hikcentral/quirks                 all switches of the HikCentral; PUT changes those that are given
   POST   /hikcentral/push                   { "type": 196893, "data": { .. } }: an event push to the subscribers of that type
+  GET    /hikpartner                        sites, devices and whom they admit, persons, what waits in the queue
+  GET    /hikpartner/quirks                 all switches of the Hik-Partner Pro; PUT changes those that are given
+  POST   /hikpartner/pass                   { "device": "G10000001", "employee_no": "G1001" }: an access event; "minor" and "at" too
+  POST   /hikpartner/revoke                 no token given so far is good any more
+  PUT    /hikpartner/devices/SERIAL/online | offline
+  PUT    /hikpartner/devices/SERIAL/persons a list of persons enrolled on the device, for synchronising
   POST   /shutdown"#;
 
 #[tokio::main]

@@ -3,7 +3,11 @@
 //! The defaults are a current access terminal (persona T of `facts/isapi.md 11.2`). Over the control port a change is a
 //! JSON object with the keys to change; an unknown key or value is refused.
 
+mod events;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::events::EventHabits;
 
 /// The switches of one terminal. All can be changed while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +68,8 @@ pub struct Quirks {
     pub overlong_name: OverlongName,
     /// How many persons fit.
     pub user_capacity: usize,
+    /// How many faces fit.
+    pub face_capacity: usize,
     /// The largest page of a search.
     pub max_results: usize,
     /// What happens when more is asked for.
@@ -116,6 +122,8 @@ pub struct Quirks {
     pub delete_fails: bool,
     /// Events have no number, and a time without offset.
     pub events_without_serial: bool,
+    /// How events are told on the stream and to receivers.
+    pub events: EventHabits,
     /// A stored face can be seen only after so many milliseconds.
     pub visible_after_ms: u64,
     /// `faceURL` names an address that is not the device's.
@@ -178,6 +186,7 @@ impl Default for Quirks {
             name_limit: 128,
             overlong_name: OverlongName::Refuse,
             user_capacity: 3_000,
+            face_capacity: 3_000,
             max_results: 30,
             over_max_results: OverMax::Clamp,
             no_match: "NO MATCH".to_owned(),
@@ -203,6 +212,7 @@ impl Default for Quirks {
             delete_looks: 2,
             delete_fails: false,
             events_without_serial: false,
+            events: EventHabits::default(),
             visible_after_ms: 0,
             face_url_wrong_host: false,
             face_url_told: true,

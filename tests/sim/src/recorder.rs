@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use self::answer::Call;
 pub use self::footage::Segment;
 pub use self::habits::{
-    Container, DownloadMethod, Empty, Inputs, PositionName, RecorderHabits, SearchId, SearchTime, Snapshot,
-    TrackList, WrongPosition,
+    Container, DownloadMethod, Empty, Inputs, PositionName, RangeAnswer, RecorderHabits, SearchId,
+    SearchTime, Snapshot, TrackList, WrongPosition,
 };
 use crate::auth::{Guard, Reason};
 use crate::fault::{Fault, Faults};

@@ -1,6 +1,7 @@
 //! A simulated Supabase: PostgREST on rows in memory, and storage (`facts/hikcentral_hikpartner_supabase.md`, part C).
 
 mod filter;
+mod legacy;
 mod query;
 mod read;
 mod refusal;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value, json};
 use self::refusal::Refusal;
 use self::schema::Database;
 use self::storage::Shelf;
+pub use self::storage::StorageLie;
 use crate::fault::{Fault, Faults};
 use crate::ledger::{Kind, Ledger, Note};
 use crate::wire::{Answer, Peer, Reply, Request};
@@ -119,6 +121,21 @@ impl Supabase {
         format!("/storage/v1/object/public/{bucket}/{name}")
     }
 
+    /// A legacy `service_role` key (a JWT) that works until then.
+    pub fn legacy_key(&self, until: jiff::Timestamp) -> String {
+        legacy::sign("service_role", until)
+    }
+
+    /// What the storage does from now on although it says yes.
+    pub fn lie(&self, lie: StorageLie) {
+        self.shelf().set_lie(lie);
+    }
+
+    /// The names of a bucket's files; `None` if there is no such bucket.
+    pub fn objects(&self, bucket: &str) -> Option<Vec<String>> {
+        self.shelf().names(bucket)
+    }
+
     /// The bytes of a stored file.
     pub fn object(&self, bucket: &str, name: &str) -> Option<Bytes> {
         self.shelf().get(bucket, name)
@@ -206,13 +223,20 @@ impl Supabase {
         let role = match key.as_str() {
             SERVICE_KEY => Role::Service,
             PUBLISHABLE_KEY => Role::Anonymous,
-            _ => {
-                self.note(request, Kind::KeyRefused, "none", None, "wrong key".to_owned());
-                return Err(Answer::json(
-                    401,
-                    &json!({ "message": "Invalid API key", "hint": "Double check your Supabase `apikey`" }),
-                ));
-            }
+            token => match legacy::read(token) {
+                Ok(role) => role,
+                Err(legacy::Flaw::Expired) => {
+                    self.note(request, Kind::KeyRefused, "none", None, "expired key".to_owned());
+                    return Err(Refusal::new(401, "PGRST303", "JWT expired").into_answer());
+                }
+                Err(_) => {
+                    self.note(request, Kind::KeyRefused, "none", None, "wrong key".to_owned());
+                    return Err(Answer::json(
+                        401,
+                        &json!({ "message": "Invalid API key", "hint": "Double check your Supabase `apikey`" }),
+                    ));
+                }
+            },
         };
         let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if bearer.is_some_and(|token| token != key) {
@@ -221,7 +245,7 @@ impl Supabase {
             return Err(Refusal::new(401, "PGRST301", text).into_answer());
         }
         let browser = request.header("user-agent").is_some_and(|agent| agent.starts_with("Mozilla/"));
-        if role == Role::Service && browser {
+        if key == SERVICE_KEY && browser {
             return Err(Answer::json(
                 401,
                 &json!({ "message": "Forbidden use of secret API key in browser" }),

@@ -2,18 +2,21 @@
 //! lock, and every habit of [`Quirks`].
 
 mod administration;
+mod alarm;
 mod answer;
 mod cards;
 pub(crate) mod extras;
 mod faces;
 pub(crate) mod library;
 mod picture;
+pub(crate) mod push;
 mod search;
+mod stream;
 mod system;
 mod users;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -168,7 +171,23 @@ impl Terminal {
 
     /// Something happens at the terminal now: a line in its log.
     pub fn happen(&self, major: u32, minor: u32, employee_no: Option<&str>) {
-        self.device.extras().happened(major, minor, employee_no, serde_json::Map::new());
+        self.happen_at(jiff::Timestamp::now(), major, minor, employee_no);
+    }
+
+    /// The same at another time, e.g. while nobody listened.
+    pub fn happen_at(&self, at: jiff::Timestamp, major: u32, minor: u32, employee_no: Option<&str>) {
+        self.device.extras().happened_at(at, major, minor, employee_no, serde_json::Map::new());
+        self.device.news.send_replace(());
+    }
+
+    /// The picture that comes with the event of that number, where pictures come with events.
+    pub fn event_picture(serial: u64) -> Bytes {
+        alarm::photo(serial)
+    }
+
+    /// How many streams of events are open.
+    pub fn streams(&self) -> usize {
+        self.device.streams.load(Ordering::SeqCst)
     }
 
     /// Its own log.
@@ -195,11 +214,14 @@ impl Terminal {
 
     /// Ends all connections and refuses new ones.
     pub async fn offline(&self) -> Result<()> {
+        self.device.is_away.store(true, Ordering::SeqCst);
         self.door.shut().await
     }
 
     /// Accepts connections again.
     pub async fn online(&self) -> Result<()> {
+        self.device.is_away.store(false, Ordering::SeqCst);
+        self.device.news.send_replace(());
         self.door.unshut().await
     }
 
@@ -250,6 +272,14 @@ pub(crate) struct Device {
     requests: AtomicU64,
     /// A face is being modelled.
     pub(crate) modelling: AtomicBool,
+    /// For what outlives a request.
+    pub(crate) myself: OnceLock<Weak<Self>>,
+    /// Something happened, or somebody new is to be told.
+    pub(crate) news: tokio::sync::watch::Sender<()>,
+    /// Open streams of events.
+    pub(crate) streams: AtomicUsize,
+    /// It reaches nobody either.
+    pub(crate) is_away: AtomicBool,
 }
 
 impl Device {
@@ -269,6 +299,10 @@ impl Device {
             ledger,
             requests: AtomicU64::new(0),
             modelling: AtomicBool::new(false),
+            myself: OnceLock::new(),
+            news: tokio::sync::watch::Sender::new(()),
+            streams: AtomicUsize::new(0),
+            is_away: AtomicBool::new(false),
         }
     }
 
@@ -340,6 +374,11 @@ impl Device {
             }
             Ok(known) => {
                 call.known = known;
+                if request.method == "GET"
+                    && request.path().eq_ignore_ascii_case("/ISAPI/Event/notification/alertStream")
+                {
+                    return stream::open(&call);
+                }
                 let answer = if quirks.html_instead {
                     html(200, "Login")
                 } else if quirks.refuse_chunked && request.chunked {

@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod door;
 pub(crate) mod generated;
+pub(crate) mod live;
 pub(crate) mod multipart;
 pub(crate) mod read;
 pub(crate) mod tls;
@@ -83,6 +84,8 @@ pub(crate) enum Reply {
     Raw(Bytes),
     /// An answer whose body is made while it is sent.
     Generated(generated::Generated),
+    /// An answer that goes on while things happen.
+    Live(live::Live),
 }
 
 /// An HTTP answer.

@@ -120,7 +120,7 @@ pub fn content_md5(body: &[u8]) -> String {
 }
 
 /// RFC 2104 section 2: a key longer than a block is hashed, a shorter one is padded with zeros.
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
+pub(super) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
     if key.len() > block.len() {
         block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from);

@@ -32,7 +32,9 @@ pub(crate) struct Exchange {
     pub(crate) header: String,
     pub(crate) prefix: String,
     refresh_before: Duration,
-    pub(crate) expired_text: Option<String>,
+    code_pointer: Option<String>,
+    expired: Vec<String>,
+    denied: Vec<String>,
 }
 
 /// A value of the request's body.
@@ -83,7 +85,9 @@ impl Exchange {
             header: exchange.header.clone(),
             prefix: exchange.prefix.clone(),
             refresh_before: exchange.refresh_before,
-            expired_text: exchange.expired_text.clone(),
+            code_pointer: exchange.code_pointer.clone(),
+            expired: exchange.expired.clone(),
+            denied: exchange.denied.clone(),
         })
     }
 
@@ -114,6 +118,25 @@ impl Exchange {
             },
         };
         Ok(Some(Token { value: Secret::new(token), renew_at, origin, generation: 0 }))
+    }
+
+    /// True where an answer says that the token is no longer good. Where it is known in which place an answer has its code, a
+    /// text elsewhere in it (somebody's name, a message) means nothing.
+    pub(crate) fn says_expired(&self, body: &[u8]) -> bool {
+        let is_somewhere = |code: &String| body.windows(code.len()).any(|window| window == code.as_bytes());
+        if !self.expired.iter().any(is_somewhere) {
+            return false;
+        }
+        let Some(pointer) = &self.code_pointer else { return true };
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        code_at(&answer, pointer).is_some_and(|code| self.expired.contains(&code))
+    }
+
+    /// The code of an answer without a token, where it is one that does not mean that key or secret are wrong.
+    pub(crate) fn other_trouble(&self, answer: &Value) -> Option<String> {
+        let pointer = self.code_pointer.as_deref().filter(|_| !self.denied.is_empty())?;
+        let code = code_at(answer, pointer)?;
+        (!self.denied.contains(&code)).then_some(code)
     }
 
     /// Accepts scheme, host and port and nothing else, never in clear where the connection was encrypted.
@@ -157,6 +180,14 @@ impl Exchange {
     }
 }
 
+fn code_at(answer: &Value, pointer: &str) -> Option<String> {
+    match answer.pointer(pointer)? {
+        Value::String(code) => Some(code.clone()),
+        Value::Number(code) => Some(code.to_string()),
+        _ => None,
+    }
+}
+
 fn matches(host: &str, pattern: &str) -> bool {
     let pattern = pattern.to_ascii_lowercase();
     match pattern.strip_prefix("*.") {
@@ -192,7 +223,9 @@ mod tests {
             header: "Authorization".to_owned(),
             prefix: "Bearer ".to_owned(),
             refresh_before: Duration::from_secs(300),
-            expired_text: None,
+            code_pointer: None,
+            expired: Vec::new(),
+            denied: Vec::new(),
         }
     }
 
@@ -222,6 +255,37 @@ mod tests {
         for answer in [json!({"errorCode": "LAP500005"}), json!({"data": {"accessToken": ""}}), json!(null)] {
             assert!(exchange().read(&answer, &base(), now).unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn an_expired_token_is_known_by_its_code_in_its_place() {
+        let expired = vec!["LAP500004".to_owned(), "LAP500005".to_owned()];
+        let anywhere = Exchange { expired: expired.clone(), ..exchange() };
+        let in_place = Exchange { expired, code_pointer: Some("/errorCode".to_owned()), ..exchange() };
+        let answer = br#"{"errorCode":"LAP500005"}"#;
+        assert!(anywhere.says_expired(answer) && in_place.says_expired(answer));
+        // Somebody is called so, or a message quotes it.
+        let name = br#"{"errorCode":"0","data":{"rows":[{"siteName":"LAP500004"}]}}"#;
+        assert!(anywhere.says_expired(name) && !in_place.says_expired(name));
+        for other in
+            [&b"LAP500004"[..], b"", br#"{"errorCode":"LAP500007"}"#, br#"{"errorCode":["LAP500004"]}"#]
+        {
+            assert!(!in_place.says_expired(other), "{}", String::from_utf8_lossy(other));
+        }
+        assert!(!exchange().says_expired(answer));
+    }
+
+    #[test]
+    fn a_limit_is_no_wrong_password() {
+        let told = Exchange {
+            code_pointer: Some("/errorCode".to_owned()),
+            denied: vec!["LAP300002".to_owned()],
+            ..exchange()
+        };
+        assert_eq!(told.other_trouble(&json!({"errorCode": "LAP500007"})).as_deref(), Some("LAP500007"));
+        assert_eq!(told.other_trouble(&json!({"errorCode": "LAP300002"})), None);
+        assert_eq!(told.other_trouble(&json!({})), None);
+        assert_eq!(exchange().other_trouble(&json!({"errorCode": "LAP500007"})), None);
     }
 
     #[tokio::test]

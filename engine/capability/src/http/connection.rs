@@ -332,10 +332,7 @@ impl Inner {
         let (Scheme::Token(exchange), Some(generation)) = (&self.scheme, received.token_generation) else {
             return false;
         };
-        let Some(expired) = exchange.expired_text.as_deref().filter(|text| !text.is_empty()) else {
-            return false;
-        };
-        let says_so = body.windows(expired.len()).any(|window| window == expired.as_bytes());
+        let says_so = exchange.says_expired(body);
         if says_so {
             self.spend_token(generation).await;
         }

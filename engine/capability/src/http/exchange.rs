@@ -14,6 +14,7 @@ use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 use super::connection::Inner;
+use super::detour;
 use super::outgoing::Payload;
 use super::receive::{Limits, Received};
 use super::target::Target;
@@ -203,9 +204,13 @@ impl Inner {
         for (name, value) in headers {
             all.insert(name, value);
         }
+        let mut url = target.url(&request.path, &request.query)?;
+        if let Some(detour) = &self.shared.detour {
+            detour::lead(&**detour, &self.name, target, &mut url, &mut all)?;
+        }
         let shot = Shot {
             method: request.method.into(),
-            url: target.url(&request.path, &request.query)?,
+            url,
             headers: all,
             payload,
             silence: request.silence,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::address::{CheckedResolver, Lookup};
 use super::connection::Inner;
+use super::detour::Detour;
 use super::pins;
 use super::politeness::Politeness;
 use super::tls::Trust;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) guard: Guard,
     pub(crate) clock: Clock,
     pub(crate) lookup: Arc<dyn Lookup>,
+    pub(crate) detour: Option<Arc<dyn Detour>>,
     /// The folder of `bascule.yaml`.
     pub(crate) root: PathBuf,
     pub(crate) revealed: Mutex<HashMap<Source, (Instant, Secret)>>,
@@ -153,7 +155,8 @@ impl Peer {
         }
         let entry = &inner.entry;
         // A token exchange may lead from here to other hosts, which may be encrypted where this one is not.
-        let trust = if inner.target.is_encrypted() || matches!(inner.scheme, Scheme::Token(_)) {
+        let may_encrypt = inner.target.is_encrypted() || matches!(inner.scheme, Scheme::Token(_));
+        let trust = if may_encrypt && shared.detour.is_none() {
             let stored = if entry.tls.stored_pin {
                 pins::stored(&shared.database, &self.connection, &self.key).await?
             } else {

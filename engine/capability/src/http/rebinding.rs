@@ -91,7 +91,7 @@ async fn capabilities(
     project.connections.insert("hr".to_owned(), entry);
     let lookup = Arc::new(Alternating { answers, asked: AtomicUsize::new(0) });
     let world = World { lookup, clock: Arc::new(jiff::Timestamp::now) };
-    Capabilities::open_in(Parts { project, root, database, secrets }, world).await.unwrap()
+    Capabilities::open_in(Parts { project, root, database, secrets }, world, None).await.unwrap()
 }
 
 fn request() -> (Request, CallContext) {

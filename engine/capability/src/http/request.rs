@@ -153,6 +153,8 @@ pub struct DownloadOptions {
     pub answer_prefixes: Vec<String>,
     /// Replace an existing file.
     pub overwrite: bool,
+    /// Keep what has arrived when the transfer breaks off, and go on from there.
+    pub resume: bool,
 }
 
 /// A file that is stored under its final name.

@@ -4,6 +4,8 @@ use bascule_workflow::failure::{Failure, Kind};
 
 /// Names that start so belong to files that are still being written.
 pub(super) const TEMPORARY_PREFIX: &str = ".bascule-part-";
+/// Those among them that stay when their writer ends, so that another one goes on with them.
+pub(super) const KEPT_PREFIX: &str = ".bascule-part-kept-";
 
 /// Most bytes of one part of a name: the limit of the usual file systems.
 const MAX_PART_BYTES: usize = 255;

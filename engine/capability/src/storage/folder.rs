@@ -9,6 +9,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
 use super::file_name::{FileName, MAX_NAME_BYTES, TEMPORARY_PREFIX, check_prefix};
+use super::partial::{Found, PartialFile};
 use super::temporary::{self, TemporaryFile};
 
 /// Most bytes that [`Folder::read`] returns.
@@ -168,6 +169,13 @@ impl Folder {
         self.blocking(move |_root| TemporaryFile::create(root, name)).await
     }
 
+    /// The unfinished file that is to become `name`, and what is in it from an earlier transfer.
+    pub(crate) async fn open_partial(&self, name: &str) -> Result<(PartialFile, Found), Failure> {
+        let name = FileName::parse(name)?;
+        let root = Arc::clone(&self.root);
+        self.blocking(move |_root| PartialFile::open(root, name)).await
+    }
+
     /// Opens a file for reading, with its length in bytes.
     pub async fn open_file(&self, name: &str) -> Result<(tokio::fs::File, u64), Failure> {
         let name = FileName::parse(name)?;
@@ -295,7 +303,7 @@ fn list(root: &Dir, prefix: &str) -> Result<Vec<Entry>, Failure> {
 }
 
 /// What the system said, as a failure; the message names the file as the plugin knows it, never where it is.
-pub(super) fn failed<'a>(action: &'a str, name: &'a str) -> impl FnOnce(std::io::Error) -> Failure + use<'a> {
+pub(crate) fn failed<'a>(action: &'a str, name: &'a str) -> impl FnOnce(std::io::Error) -> Failure + use<'a> {
     move |error| {
         let sentence = |text: &str| format!("cannot {action} `{name}`: {text}");
         match error.kind() {

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 
 use super::Entry;
-use super::file_name::{FileName, TEMPORARY_PREFIX};
+use super::file_name::{FileName, KEPT_PREFIX, TEMPORARY_PREFIX};
 use super::folder::{Root, blocking, create_parents, failed, stat, sync_parent};
+use super::partial::KEPT_FOR;
 
 /// A file that gets its name only when it is complete; dropped before [`TemporaryFile::finish`], it is removed.
 pub struct TemporaryFile {
@@ -103,7 +104,7 @@ impl TemporaryFile {
 
 /// Renames unless there is something under that name: by `RENAME_NOREPLACE`, or by a hard link where the file system
 /// does not know that (NFS).
-fn place_new(dir: &Dir, temporary: &str, name: &FileName) -> Result<(), Failure> {
+pub(super) fn place_new(dir: &Dir, temporary: &str, name: &FileName) -> Result<(), Failure> {
     let (parent, last) = name.split();
     // The system call follows links in the names it is given, so it gets names without folders.
     let target = if parent.is_empty() { dir.try_clone() } else { dir.open_dir(parent) };
@@ -123,7 +124,7 @@ fn place_new(dir: &Dir, temporary: &str, name: &FileName) -> Result<(), Failure>
     })
 }
 
-/// Removes what killed processes left behind.
+/// Removes what killed processes left behind; what may be gone on with stays for [`KEPT_FOR`].
 pub(super) fn remove_stale(dir: &Dir) -> std::io::Result<()> {
     for item in dir.entries()? {
         let item = item?;
@@ -134,6 +135,13 @@ pub(super) fn remove_stale(dir: &Dir) -> std::io::Result<()> {
         }
         let Ok(file) = dir.open(&name) else { continue };
         let file = file.into_std();
+        if name.to_str().is_some_and(|name| name.starts_with(KEPT_PREFIX)) {
+            let age = file.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
+            // A time in the future (a clock that was set back) is no age.
+            if !age.is_ok_and(|age| age.is_ok_and(|age| age > KEPT_FOR)) {
+                continue;
+            }
+        }
         if file.try_lock().is_err() {
             continue;
         }

@@ -1,6 +1,7 @@
 //! Connections against peers on the loopback interface.
 
 mod digest;
+mod resume;
 mod schemes;
 mod support;
 mod tls;

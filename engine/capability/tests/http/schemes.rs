@@ -167,7 +167,9 @@ fn exchange(expired_text: Option<&str>, origins: &[&str]) -> Auth {
         header: "Authorization".to_owned(),
         prefix: "Bearer ".to_owned(),
         refresh_before: Duration::from_secs(300),
-        expired_text: expired_text.map(str::to_owned),
+        code_pointer: Some("/errorCode".to_owned()),
+        expired: expired_text.map(str::to_owned).into_iter().collect(),
+        denied: vec!["LAP300002".to_owned(), "LAP500005".to_owned()],
     }))
 }
 
@@ -274,4 +276,63 @@ async fn a_refused_exchange_is_unauthorized_and_made_twice_at_most() {
         assert!(!format!("{failure:?}").contains("canary"));
     }
     assert_eq!((peer.seen().len(), given.load(Ordering::SeqCst)), (2, 0));
+}
+
+#[tokio::test]
+async fn fifty_requests_whose_token_was_revoked_fetch_one_more_between_them() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (asked, newest) = (Arc::clone(&ended), Arc::new(AtomicUsize::new(0)));
+    let (given, good) = (Arc::clone(&newest), Arc::clone(&newest));
+    let peer = Peer::start(move |seen: &Seen| {
+        if seen.target == "/api/token/get" {
+            let number = given.fetch_add(1, Ordering::SeqCst) + 1;
+            let data = json!({"accessToken": format!("canary-r{number}"), "expireTime": 604_800});
+            return Reply::new(200, json!({"data": data, "errorCode": "0"}).to_string());
+        }
+        // The first token is refused whenever it comes.
+        if seen.header("authorization") == Some("Bearer canary-r1") {
+            asked.fetch_add(1, Ordering::SeqCst);
+            return Reply::new(200, r#"{"errorCode":"LAP500004"}"#);
+        }
+        assert!(good.load(Ordering::SeqCst) == 2);
+        Reply::new(200, r#"{"errorCode":"0"}"#)
+    })
+    .await;
+    let (_bench, open) = open(&peer.url(), exchange(Some("LAP500004"), &[])).await;
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let connection = open.connection("hr");
+            tokio::spawn(async move { connection.send(put("/api/x", b"1"), &context()).await.unwrap().body })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), r#"{"errorCode":"0"}"#);
+    }
+    assert_eq!(newest.load(Ordering::SeqCst), 2, "one for all, and one more for all");
+    assert!(ended.load(Ordering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn a_limit_on_tokens_is_busy_and_closes_nothing() {
+    let limited = Arc::new(AtomicUsize::new(3));
+    let left = Arc::clone(&limited);
+    let peer = Peer::start(move |seen: &Seen| {
+        if seen.target != "/api/token/get" {
+            return Reply::new(200, r#"{"errorCode":"0"}"#);
+        }
+        if left.load(Ordering::SeqCst) > 0 {
+            left.fetch_sub(1, Ordering::SeqCst);
+            return Reply::new(200, r#"{"errorCode":"LAP500007"}"#);
+        }
+        Reply::new(200, r#"{"data":{"accessToken":"canary-1","expireTime":604800},"errorCode":"0"}"#)
+    })
+    .await;
+    let (_bench, open) = open(&peer.url(), exchange(Some("LAP500004"), &[])).await;
+    let connection = open.connection("hr");
+    for _ in 0..3 {
+        let failure = connection.send(get("/api/x"), &context()).await.unwrap_err();
+        assert_eq!((failure.kind, failure.retry_after), (Kind::Busy, Some(60_000)), "{failure}");
+        assert!(failure.message.contains("LAP500007"), "{failure}");
+    }
+    assert_eq!(connection.send(get("/api/x"), &context()).await.unwrap().status, 200);
 }

@@ -26,6 +26,7 @@ fn options() -> DownloadOptions {
         expected_bytes: None,
         answer_prefixes: vec!["<?xml".to_owned(), "{".to_owned()],
         overwrite: false,
+        resume: false,
     }
 }
 

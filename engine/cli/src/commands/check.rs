@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::problem::Problems;
 use bascule_workflow::project::Project;
 
@@ -32,12 +33,13 @@ pub(crate) async fn run(places: Places, options: Check) -> Result<Exit> {
     let (_, plugins) = places.plugins(&usable)?;
     let signatures = plugins.signatures();
     let files = files(&places, &options.paths)?;
+    let library = places.library(&files)?;
     for file in &files {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let known: Option<&Project> = if inventory.exists() { project.as_ref() } else { None };
-        let (_, problems) =
-            bascule_workflow::check::check(&file.display().to_string(), &text, &signatures, known);
+        let surroundings = Surroundings { plugins: &signatures, project: known, library: &library };
+        let (_, problems) = check_among(&file.display().to_string(), &text, surroundings);
         all.push(problems);
     }
 

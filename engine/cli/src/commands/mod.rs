@@ -1,21 +1,29 @@
 //! One file per subcommand.
 
 mod check;
+mod cancel;
 mod completions;
 mod connection;
 mod explain;
 mod init;
 mod plugin;
+mod remote;
+mod rerun;
 mod resume;
-mod run;
+pub(crate) mod run;
 mod runs;
 mod secret;
+mod serve;
+mod test;
+mod token;
 
 use anyhow::{Context as _, Result};
 
 use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 use crate::site::Places;
+
+pub(crate) use run::short;
 
 /// Runs the subcommand.
 pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit> {
@@ -26,6 +34,9 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Explain(options) => explain::run(&options),
         Command::Check(options) => in_runtime(check::run(places, options)),
         Command::Run(options) => in_runtime(run::run(places, options)),
+        Command::Test(options) => in_runtime(test::run(places, options)),
+        Command::Serve(options) => in_runtime(serve::run(places, options)),
+        Command::Token(command) => in_runtime(token::run(places, command)),
         Command::Resume(options) => in_runtime(resume::run(places, options)),
         Command::Runs(options) => in_runtime(runs::run(places, options)),
         Command::Plugin(options) => in_runtime(plugin::run(places, options)),

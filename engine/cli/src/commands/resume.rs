@@ -1,19 +1,21 @@
 //! `bascule resume`
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use bascule_run::journal::{Journal as _, RunHeader};
 
 use crate::arguments::Resume;
 use crate::commands::run::Engine;
-use crate::commands::runs;
+use crate::commands::{remote, runs};
 use crate::exit::{Exit, coded};
 use crate::paint;
-use crate::site::{Places, Site, checked_text};
+use crate::serving::Client;
+use crate::site::{Places, Site};
 
 /// Goes on with one run, or with every run that was cut off; each by the workflow text it began with.
 pub(crate) async fn run(places: Places, options: Resume) -> Result<Exit> {
+    if let Some(client) = Client::find(&places).await? {
+        return remote::resume(&client, &options).await;
+    }
     let site = Site::open(places).await?;
     let engine = Engine::wire(&site, options.show).await?;
     let open: Vec<RunHeader> = match &options.run {
@@ -37,10 +39,9 @@ pub(crate) async fn run(places: Places, options: Resume) -> Result<Exit> {
     }
     let mut worst = Exit::Success;
     for header in open {
-        let text = engine.journal.text(header.id).await?;
-        let name = format!("{}.yaml", header.workflow);
-        let workflow = checked_text(&name, &text, &engine.plugins.signatures(), &site.project)?;
-        let exit = engine.drive(header.id, Arc::new(workflow), options.show).await?;
+        engine.make_way(&header).await?;
+        let workflow = engine.begun(&site, &header).await?;
+        let exit = engine.drive(header.id, workflow, options.show).await?;
         if exit as u8 > worst as u8 {
             worst = exit;
         }

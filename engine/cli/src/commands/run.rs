@@ -4,41 +4,58 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use bascule_run::clock::SystemClock;
-use bascule_run::journal::{RunId, SqliteJournal};
-use bascule_run::{Parts, RunOutcome, Runner, Start, Status};
-use bascule_workflow::plan::Workflow;
+use bascule_run::clock::{Clock as _, SystemClock};
+use bascule_run::journal::{Journal as _, RunHeader, RunId, SqliteJournal};
+use bascule_run::{Parts, RunError, RunOutcome, Runner, Start, Status};
+use bascule_workflow::admission::WhenBusy;
+use bascule_workflow::check::Surroundings;
+use bascule_workflow::failure::Failure;
+use bascule_workflow::library::Library;
+use bascule_workflow::plan::{OnFailure, Workflow};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Run, Show};
 use crate::bridge::Bridge;
+use crate::commands::remote;
 use crate::exit::{Exit, coded, coded_with_help};
 use crate::live::{Live, describe};
 use crate::paint;
-use crate::site::{Places, Plugins, Site, checked, count};
+use crate::serving::Client;
+use crate::site::{Places, Plugins, Site, checked, checked_text, count};
+use crate::turn::{self, Turn};
 
 /// Runs a workflow to its end.
 pub(crate) async fn run(places: Places, options: Run) -> Result<Exit> {
     let file = places.workflow_file(&options.workflow)?;
-    let given = given(&options)?;
-    let site = Site::open(places).await?;
+    let given = given(&options.inputs, options.inputs_json.as_deref())?;
+    if let Some(client) = Client::find(&places).await? {
+        return remote::run(&client, &places, &options).await;
+    }
+    let trigger = json!({ "kind": "manual" });
+    let site = match turn::open(places, &file, &given, &trigger).await? {
+        Turn::Open(site) => site,
+        Turn::Skipped { run, group } => {
+            let reason = format!("run {} of group `{group}` is under way", short(run));
+            return Ok(print_skipped(&reason, options.show));
+        }
+    };
     let engine = Engine::wire(&site, options.show).await?;
-    let workflow = checked(&file, &engine.plugins.signatures(), &site.project)?;
+    let signatures = engine.plugins.signatures();
+    let library = site.places.library(std::slice::from_ref(&file))?;
+    let surroundings = Surroundings { plugins: &signatures, project: Some(&site.project), library: &library };
+    let workflow = Arc::new(checked(&file, surroundings)?);
     let inputs = accept(&workflow, given)?;
-    let start = Start { inputs, trigger: json!({ "kind": "manual" }), ..Start::default() };
-    let workflow = Arc::new(workflow);
-    let run = engine.runner.start(&workflow, start).await?;
-    let exit = engine.drive(run, workflow, options.show).await;
+    let exit = engine.start(&site, workflow, (inputs, trigger), options.show).await;
     site.database.close().await;
     exit
 }
 
 /// The inputs as they were written.
-fn given(options: &Run) -> Result<Map<String, Value>> {
-    let Some(text) = &options.inputs_json else {
+pub(crate) fn given(pairs: &[String], json: Option<&str>) -> Result<Map<String, Value>> {
+    let Some(text) = json else {
         let mut map = Map::new();
-        for pair in &options.inputs {
+        for pair in pairs {
             let Some((name, value)) = pair.split_once('=') else {
                 return Err(coded_with_help(
                     Exit::Usage,
@@ -52,7 +69,7 @@ fn given(options: &Run) -> Result<Map<String, Value>> {
         }
         return Ok(map);
     };
-    let text = match text.as_str() {
+    let text = match text {
         "-" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("standard input is not text")?;
@@ -72,7 +89,16 @@ fn given(options: &Run) -> Result<Map<String, Value>> {
 
 /// Holds the inputs against the workflow; all problems are said at once.
 fn accept(workflow: &Workflow, given: Map<String, Value>) -> Result<Map<String, Value>> {
-    workflow.accept_inputs(given).map_err(|problems| {
+    accept_edited(workflow, &Map::new(), given)
+}
+
+/// The same for a rerun: what is not given stays as it was.
+pub(crate) fn accept_edited(
+    workflow: &Workflow,
+    before: &Map<String, Value>,
+    given: Map<String, Value>,
+) -> Result<Map<String, Value>> {
+    workflow.accept_edited_inputs(before, given).map_err(|problems| {
         for problem in &problems {
             paint::note(format!("{} {problem}", paint::bad("error:")));
             if let Some(help) = &problem.help {
@@ -113,10 +139,92 @@ impl Engine {
         Ok(Self { runner, journal, plugins })
     }
 
+    /// Starts a run and executes it. A run of the same group that a dead process left behind gives way: with
+    /// `when-busy: replace` it is cancelled first, else it waits to be resumed.
+    pub(crate) async fn start(
+        &self,
+        site: &Site,
+        workflow: Arc<Workflow>,
+        (inputs, trigger): (Map<String, Value>, Value),
+        show: Show,
+    ) -> Result<Exit> {
+        let concurrency_key = turn::key(&workflow, &inputs, &trigger)?;
+        if let (Some(key), Some(concurrency)) = (&concurrency_key, &workflow.concurrency)
+            && let Some(gone) = self.journal.free_key(key, SystemClock.now()).await?
+        {
+            if concurrency.when_busy == WhenBusy::Replace {
+                paint::note(format!(
+                    "run {} of group `{key}` was cut off: it is cancelled first",
+                    short(gone)
+                ));
+                self.cancel(site, gone).await?;
+            } else {
+                paint::note(format!(
+                    "run {0} of group `{key}` was cut off: this one goes first, `bascule resume {0}` goes on with it",
+                    short(gone)
+                ));
+            }
+        }
+        let run = self.runner.start(&workflow, Start { inputs, trigger, concurrency_key }).await?;
+        self.drive(run, workflow, show).await
+    }
+
+    /// A run that is to be taken up again needs its group: one of a dead process waits to be resumed.
+    pub(crate) async fn make_way(&self, header: &RunHeader) -> Result<()> {
+        if header.status != Status::Running
+            && let Some(key) = &header.concurrency_key
+            && let Some(gone) = self.journal.free_key(key, SystemClock.now()).await?
+        {
+            paint::note(format!("run {} of group `{key}` was cut off; this one goes first", short(gone)));
+        }
+        Ok(())
+    }
+
+    /// Brings a run that nobody works on to its end as `cancelled`: its `undo` and `finally` run.
+    pub(crate) async fn cancel(&self, site: &Site, run: RunId) -> Result<RunOutcome> {
+        let header = self.journal.find(&run.to_string()).await?;
+        self.make_way(&header).await?;
+        let workflow = self.begun(site, &header).await?;
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        Ok(self.runner.execute(run, workflow, cancel).await?)
+    }
+
+    /// The workflow of a run by the texts that it goes by.
+    pub(crate) async fn begun(&self, site: &Site, header: &RunHeader) -> Result<Arc<Workflow>> {
+        let texts = self.journal.texts(header.id).await?;
+        let library = match texts.named.is_empty() {
+            // It names none, or has not begun.
+            true => site.places.library(&[])?,
+            false => {
+                let mut library = Library::default();
+                for (id, named) in &texts.named {
+                    library.insert(&format!("{id}.yaml"), &named.text);
+                }
+                library
+            }
+        };
+        let signatures = self.plugins.signatures();
+        let surroundings =
+            Surroundings { plugins: &signatures, project: Some(&site.project), library: &library };
+        Ok(Arc::new(checked_text(&format!("{}.yaml", header.workflow), &texts.text, surroundings)?))
+    }
+
     /// Executes a run that is recorded, until its end or until Ctrl-C, and prints the result.
     pub(crate) async fn drive(&self, run: RunId, workflow: Arc<Workflow>, show: Show) -> Result<Exit> {
         let cancel = CancellationToken::new();
-        let execution = self.runner.execute(run, workflow, cancel.clone());
+        let execution = self.runner.execute(run, Arc::clone(&workflow), cancel.clone());
+        self.watch(run, &workflow, (execution, &cancel), show).await
+    }
+
+    /// Waits for the end of an execution, or for Ctrl-C, and prints the result.
+    pub(crate) async fn watch(
+        &self,
+        run: RunId,
+        workflow: &Workflow,
+        (execution, cancel): (impl Future<Output = Result<RunOutcome, RunError>>, &CancellationToken),
+        show: Show,
+    ) -> Result<Exit> {
         tokio::pin!(execution);
         let mut asked = false;
         let outcome = loop {
@@ -135,13 +243,38 @@ impl Engine {
                 }
             }
         };
+        if let (Some(alert), Some(OnFailure::Workflow(about))) = (outcome.alert, &workflow.on_failure) {
+            self.alert(alert, about).await;
+        }
         print(run, &outcome, show)?;
         Ok(exit_of(outcome.status))
     }
+
+    /// The run that `on-failure` names. Whatever becomes of it, the failed run is what the command is about.
+    async fn alert(&self, run: RunId, workflow: &Arc<Workflow>) {
+        let told = self.runner.execute(run, Arc::clone(workflow), CancellationToken::new()).await;
+        let how = match told {
+            Ok(outcome) => paint::status(outcome.status.name()),
+            Err(error) => error.to_string(),
+        };
+        paint::note(format!("on-failure: `{}` {how} {}", workflow.id, paint::dim(&format!("run {run}"))));
+    }
+}
+
+/// Prints that there is no run because its group is at work.
+fn print_skipped(reason: &str, show: Show) -> Exit {
+    if show.json {
+        let value =
+            json!({ "run": null, "status": "skipped", "output": null, "error": null, "reason": reason });
+        paint::line(value.to_string());
+    } else {
+        paint::line(format!("{}: {reason}", paint::status(Status::Skipped.name())));
+    }
+    exit_of(Status::Skipped)
 }
 
 /// Waits for Ctrl-C or SIGTERM.
-async fn stop_signal() -> Result<()> {
+pub(crate) async fn stop_signal() -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         result = tokio::signal::ctrl_c() => result.context("cannot listen for Ctrl-C"),
@@ -159,21 +292,34 @@ pub(crate) fn exit_of(status: Status) -> Exit {
     }
 }
 
+/// How a run ended.
+pub(crate) struct End<'e> {
+    pub(crate) run: RunId,
+    pub(crate) status: Status,
+    pub(crate) output: &'e Value,
+    pub(crate) failure: Option<&'e Failure>,
+}
+
 /// Prints how a run ended.
 fn print(run: RunId, outcome: &RunOutcome, show: Show) -> Result<()> {
+    let RunOutcome { status, output, failure, .. } = outcome;
+    print_end(End { run, status: *status, output, failure: failure.as_ref() }, show)
+}
+
+/// The same for a run that was executed elsewhere.
+pub(crate) fn print_end(end: End<'_>, show: Show) -> Result<()> {
+    let End { run, status, output, failure } = end;
     if show.json {
-        let value = json!({
-            "run": run, "status": outcome.status, "output": outcome.output, "error": outcome.failure,
-        });
+        let value = json!({ "run": run, "status": status, "output": output, "error": failure });
         paint::line(value.to_string());
         return Ok(());
     }
-    print_output(&outcome.output)?;
-    paint::line(format!("{} {}", paint::status(outcome.status.name()), paint::dim(&format!("run {run}"))));
-    if let Some(failure) = &outcome.failure {
+    print_output(output)?;
+    paint::line(format!("{} {}", paint::status(status.name()), paint::dim(&format!("run {run}"))));
+    if let Some(failure) = failure {
         paint::line(format!("  {}", describe(failure)));
     }
-    if !outcome.status.is_fine() {
+    if !status.is_fine() {
         paint::line(paint::dim(&format!("  every attempt in full: bascule runs show {}", short(run))));
     }
     Ok(())

@@ -9,7 +9,7 @@ use bascule_workflow::failure::{Effect, Failure};
 use jiff::Timestamp;
 
 use crate::arguments::Runs;
-use crate::commands::run::short;
+use crate::commands::{cancel, rerun, short};
 use crate::exit::{Exit, coded, coded_with_help};
 use crate::live::{brief, describe};
 use crate::paint;
@@ -17,6 +17,11 @@ use crate::site::Places;
 
 /// Reads the journal; another process may own the data folder meanwhile.
 pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
+    let command = match command {
+        Runs::Cancel { run } => return cancel::run(places, &run).await,
+        Runs::Rerun(options) => return rerun::run(places, options).await,
+        other => other,
+    };
     let journal = match Database::open_read_only(&places.database()).await {
         Ok(database) => Some(SqliteJournal::open(database).await?),
         Err(OpenError::Missing { .. }) => None,
@@ -42,6 +47,8 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
             };
             list(&runs, json)
         }
+        // Done above.
+        Runs::Cancel { .. } | Runs::Rerun(_) => Ok(Exit::Success),
         Runs::Show { run, step, json } => {
             let Some(journal) = &journal else {
                 return Err(coded(Exit::NotFound, "nothing has run here yet"));
@@ -132,6 +139,12 @@ fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
     if let Some(end) = header.ended_at {
         paint::line(format!("  ended    {} (after {})", local(end), took(header.started_at, end)));
     }
+    if let Some(deadline) = record.deadline {
+        paint::line(format!("  deadline {}", local(deadline)));
+    }
+    for alert in &record.alerts {
+        paint::line(format!("  alert    run {alert}"));
+    }
     for (name, value) in &record.inputs {
         paint::line(format!("  input    {name} = {value}"));
     }
@@ -186,6 +199,9 @@ fn describe_step(step: &StepRecord, depth: usize, began: Timestamp) {
         for attempt in &step.attempts {
             describe_attempt(attempt, &format!("{pad}  "));
         }
+    }
+    if let Some(called) = &step.called {
+        paint::line(paint::dim(&format!("{pad}  workflow {}", called.workflow)));
     }
     if let Some(due) = step.waiting_until {
         paint::line(format!("{pad}  waits until {}", local(due)));

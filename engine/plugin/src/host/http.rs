@@ -65,7 +65,7 @@ impl http::HostConnection for State {
         let folder = self.folder(&folder)?;
         let request = Request::from(request);
         let context = self.shared.requests.clone();
-        // A download that fails leaves nothing in the folder: only the request itself can change something.
+        // A download that fails leaves nothing under its name: only the request itself can change something.
         let touch = touch(&request);
         let work =
             async move { connection.download(request, &folder, &name, options.into(), &context).await };
@@ -212,6 +212,7 @@ impl From<http::DownloadOptions> for DownloadOptions {
             expected_bytes: options.expected_bytes,
             answer_prefixes: options.answer_prefixes,
             overwrite: options.overwrite,
+            resume: options.resume,
         }
     }
 }

@@ -7,6 +7,7 @@ mod hostile;
 mod lending;
 mod loading;
 mod pictures;
+mod queue;
 mod shipped;
 mod stage;
 mod values;

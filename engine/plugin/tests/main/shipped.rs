@@ -9,7 +9,7 @@ use crate::stage::host;
 fn the_shipped_plugins_load_and_document_every_function() -> Result<()> {
     let host = host(Limits::default())?;
     let folder = xtask::components::plugins()?;
-    for name in ["isapi", "supabase", "photo"] {
+    for name in ["hikcentral", "hikpartner", "isapi", "nvr", "photo", "supabase", "web"] {
         let plugin = host.load_file(name, &folder.join(format!("{name}.wasm")), None)?;
         let signature = plugin.signature();
         assert_eq!(signature.package.as_deref(), Some(format!("bascule:{name}@0.1.0").as_str()));

@@ -76,7 +76,7 @@ impl<'w> UndoList<'w> {
         end: &End,
     ) {
         let remembered = context.recall(place);
-        if remembered.was_begun() {
+        if remembered.was_begun() || remembered.called.is_some() {
             self.begun(context, step, place, names);
             let made = end.failure.as_ref().and_then(|_| remembered.made()).unwrap_or_default();
             self.ended(place, &End { made, ..end.clone() });

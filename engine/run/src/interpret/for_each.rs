@@ -67,7 +67,8 @@ impl<'w> Interpreter<'w> {
             let at = place.item(&item.key);
             if self.context.recall(&at).ended.is_some() {
                 let around = item_around(around, each, index, item);
-                let end = self.single(step, &at, &around, &mut Grip::root()).await?;
+                let mut end = self.single(step, &at, &around, &mut Grip::root()).await?;
+                end.inner = Vec::new();
                 stopped |= stops(&end);
                 ends[index] = Some(end);
             } else {
@@ -95,7 +96,9 @@ impl<'w> Interpreter<'w> {
                 Some((index, ended, held)) = running.next(), if !running.is_empty() => {
                     let ended: Result<End, Stop> = ended;
                     match ended {
-                        Ok(end) => {
+                        Ok(mut end) => {
+                            // Nobody sees the steps of an item from outside.
+                            end.inner = Vec::new();
                             if !each.pause.is_zero() && end.status != Status::Skipped {
                                 let mut held: Grip = held;
                                 resting.push(async move {
@@ -192,8 +195,7 @@ fn whole(items: &[Item], ends: Vec<Option<End>>) -> End {
         .iter()
         .zip(ends)
         .map(|(item, end)| {
-            let mut end = end.unwrap_or_else(End::not_begun);
-            end.inner.clear();
+            let end = end.unwrap_or_else(End::not_begun);
             status = status.worse(end.status);
             if !end.status.is_fine() {
                 bad += u64::from(end.status != Status::Cancelled || end.failure.is_some());

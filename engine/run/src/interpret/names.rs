@@ -1,8 +1,6 @@
 //! What expressions see.
 
-use std::sync::Arc;
-
-use bascule_workflow::expression::{ExpressionError, Scope};
+use bascule_workflow::expression::{ExpressionError, Group, Scope};
 use bascule_workflow::failure::{Failure, Kind};
 use bascule_workflow::plan::{Action, Step};
 use serde_json::{Map, Value, json};
@@ -15,18 +13,18 @@ use crate::status::Status;
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     scope: Scope,
-    steps: Arc<Value>,
+    steps: Group,
 }
 
 impl Names {
     pub(crate) fn new(scope: Scope) -> Self {
-        Self { scope, steps: Arc::new(Value::Object(Map::new())) }
+        Self { scope, steps: Group::default() }
     }
 
     /// The scope with the steps so far.
     pub(crate) fn scope(&self) -> Scope {
         let mut scope = self.scope.clone();
-        scope.set_shared("steps", Arc::clone(&self.steps));
+        scope.set_group("steps", self.steps.clone());
         scope
     }
 
@@ -37,14 +35,12 @@ impl Names {
 
     /// A step ended: `steps.<id>` from now on, and those inside it if it is a block that was walked once.
     pub(crate) fn ended(&mut self, step: &Step, end: &End) {
-        if let Value::Object(steps) = Arc::make_mut(&mut self.steps) {
-            bind(steps, step, end);
-        }
+        bind(&mut self.steps, step, end);
     }
 }
 
-fn bind(steps: &mut Map<String, Value>, step: &Step, end: &End) {
-    steps.insert(step.id.clone(), step_value(step, end));
+fn bind(steps: &mut Group, step: &Step, end: &End) {
+    steps.set(step.id.clone(), step_value(step, end));
     let Action::Block { steps: inner, .. } = &step.action else {
         return;
     };

@@ -1,70 +1,100 @@
-//! The whole run: `steps`, `finally`, `output`.
+//! The whole run: the workflow, and its `on-failure`.
 
 use bascule_workflow::expression::Scope;
-use bascule_workflow::failure::Failure;
-use serde_json::Value;
+use bascule_workflow::failure::{Effect, Failure};
+use bascule_workflow::plan;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Stop;
-use crate::interpret::names::Names;
 use crate::interpret::sequence::{OnFailure, Walk};
 use crate::interpret::slot::Grip;
-use crate::interpret::{Around, Interpreter, evaluation_failed};
+use crate::interpret::whole::{At, Given, Whole};
+use crate::interpret::{Around, Interpreter, failure_value};
 use crate::place::Place;
 use crate::runner::{RunOutcome, StepOutcome};
 use crate::status::Status;
 
+/// The end of a run, and what its `on-failure` workflow is to be told.
+pub(crate) struct Ending {
+    pub(crate) outcome: RunOutcome,
+    /// The `trigger` of the alert.
+    pub(crate) alert: Option<Value>,
+}
+
 impl Interpreter<'_> {
-    pub(crate) async fn run(&self, scope: Scope, cancel: CancellationToken) -> Result<RunOutcome, Stop> {
+    pub(crate) async fn run(&self, scope: Scope, cancel: CancellationToken) -> Result<Ending, Stop> {
         let mut grip = Grip::root();
-        let mut around = Around { names: Names::new(scope), cancel, undo: None };
-        let workflow = self.workflow;
-        let body = self
-            .sequence(&workflow.steps, &Place::step, OnFailure::AsWritten, &mut around, &mut grip)
-            .await?;
-        // `finally` runs however the steps ended, and is not cancelled with them.
-        let asked = std::mem::replace(&mut around.cancel, CancellationToken::new()).is_cancelled();
-        let last = self
-            .sequence(&workflow.finally, &Place::finally, OnFailure::GoOn, &mut around, &mut grip)
-            .await?;
-        let mut steps = outcomes(&body, Place::step);
-        steps.extend(outcomes(&last, Place::finally));
-        let mut status = body.status;
-        if asked
-            && status != Status::RollbackIncomplete
-            && status != Status::Interrupted
-            && !body_is_done(&body)
-        {
-            status = Status::Cancelled;
-        }
-        let mut failure = body.failure;
-        if !last.status.is_fine() {
-            status = status.worse(last.status);
-            failure = failure.or(last.failure);
-        }
-        let output = match workflow.output.as_ref().map(|output| output.evaluate(&around.names.scope())) {
-            None => Value::Null,
-            Some(Ok(output)) => output,
-            // After a failure, what the output would be made of may not be there.
-            Some(Err(_)) if !status.is_fine() => Value::Null,
-            Some(Err(error)) => {
-                status = Status::Failed;
-                failure = Some(evaluation_failed(&Place::step("output"), "output", None, &error));
-                Value::Null
+        let trigger = scope.get("trigger").cloned().unwrap_or_default();
+        let inputs = scope.get("inputs").cloned().unwrap_or_default();
+        let given = Given { scope, limit: None, cancel, undo: None };
+        let whole = self.whole(At::Run, given, &mut grip).await?;
+        let mut steps = outcomes(&whole.body, Place::step);
+        steps.extend(outcomes(&whole.last, Place::finally));
+        let mut alert = None;
+        if calls_for_help(whole.status) {
+            match &self.workflow.on_failure {
+                Some(plan::OnFailure::Steps(list)) => {
+                    let told = self.last_words(list, &whole, &mut grip).await?;
+                    steps.extend(outcomes(&told, Place::on_failure));
+                }
+                Some(plan::OnFailure::Workflow(_)) => {
+                    alert = Some(self.alert(&whole, &steps, (inputs, trigger)));
+                }
+                None => {}
             }
-        };
-        if status == Status::Cancelled {
-            failure = failure.or_else(|| {
-                Some(Failure::new(bascule_workflow::failure::Kind::Cancelled, "the run was cancelled"))
-            });
         }
-        Ok(RunOutcome { run: self.context.run_id(), status, output, failure, steps })
+        let Whole { status, output, failure, .. } = whole;
+        let run = self.context.run_id();
+        Ok(Ending { outcome: RunOutcome { run, status, output, failure, steps, alert: None }, alert })
+    }
+
+    /// `on-failure` steps. Nothing cancels them, and how they end does not change how the run ended.
+    async fn last_words(&self, list: &[plan::Step], whole: &Whole, grip: &mut Grip) -> Result<Walk, Stop> {
+        let mut names = whole.names.clone();
+        names.set("error", failure_value(&why(whole)));
+        let mut around = Around { names, cancel: CancellationToken::new(), undo: None };
+        self.sequence(list, &Place::on_failure, OnFailure::GoOn, &mut around, grip).await
+    }
+
+    /// The failed run, as the alert's expressions see it.
+    fn alert(&self, whole: &Whole, steps: &[StepOutcome], (inputs, trigger): (Value, Value)) -> Value {
+        let step = |step: &StepOutcome| {
+            json!({
+                "id": step.place.as_str(),
+                "status": step.status.name(),
+                "counts": step.counts.map(|counts| counts.to_value()),
+                "error": step.failure.as_ref().map(failure_value),
+            })
+        };
+        let mut run = self.about_run.clone();
+        if let Value::Object(run) = &mut run {
+            run.insert("name".to_owned(), self.workflow.name.clone().into());
+            run.insert("status".to_owned(), whole.status.name().into());
+            run.insert("inputs".to_owned(), inputs);
+            run.insert("trigger".to_owned(), trigger);
+            run.insert("output".to_owned(), whole.output.clone());
+        }
+        json!({
+            "kind": "failure",
+            "run": run,
+            "error": failure_value(&why(whole)),
+            "steps": steps.iter().map(step).collect::<Vec<_>>(),
+        })
     }
 }
 
-/// All steps had ended when the cancelling came: there was nothing to cancel.
-fn body_is_done(body: &Walk) -> bool {
-    body.ends.iter().all(|(_, end)| end.status != Status::Cancelled && end.status != Status::RolledBack)
+/// The statuses that `on-failure` is for: nobody wanted them.
+fn calls_for_help(status: Status) -> bool {
+    matches!(status, Status::Failed | Status::RolledBack | Status::RollbackIncomplete | Status::Interrupted)
+}
+
+/// Why it ended so.
+fn why(whole: &Whole) -> Failure {
+    whole.failure.clone().unwrap_or_else(|| {
+        let message = format!("the run ended `{}`", whole.status);
+        Failure::new(bascule_workflow::failure::Kind::Internal, message).with_effect(Effect::Unknown)
+    })
 }
 
 fn outcomes(walk: &Walk, place: impl Fn(&str) -> Place) -> Vec<StepOutcome> {

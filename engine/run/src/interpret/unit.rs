@@ -75,7 +75,7 @@ impl<'w> Interpreter<'w> {
                 let turn = self.context.keyed(&lock).await;
                 grip.tighten().await;
                 if !self.context.recall(place).was_begun()
-                    && let Some(done) = self.context.done_once(&step.id, key).await?
+                    && let Some(done) = self.context.done_once(&self.workflow.id, &step.id, key).await?
                 {
                     let reason = format!("`once: {key}` was done by run {} at {}", done.run, done.at);
                     let end = End::skipped(Some(reason));
@@ -109,23 +109,44 @@ impl<'w> Interpreter<'w> {
             Tried::Failed(failure) => failure,
             other => return Ok(end_of(other, Status::Succeeded)),
         };
+        let caught = self.catch(failure.clone(), unit).await?;
+        Ok(caught.unwrap_or_else(|| End::bad(Status::Failed, failure)))
+    }
+
+    /// The `catch` of a step whose workflow failed.
+    pub(crate) async fn caught(
+        &self,
+        step: &'w Step,
+        place: &Place,
+        around: &Around<'w, '_>,
+        grip: &mut Grip,
+        (end, failure): (End, Failure),
+    ) -> Result<End, Stop> {
+        let scope = around.names.scope();
+        let effect = failure.effect;
+        let mut unit = Unit { step, place, around, grip, scope, looks: 0, effect, made: Value::Null };
+        Ok(self.catch(failure, &mut unit).await?.unwrap_or(end))
+    }
+
+    /// The first `catch` that is for the failure; `None` if there is none.
+    async fn catch(&self, failure: Failure, unit: &mut Unit<'w, '_>) -> Result<Option<End>, Stop> {
         let matching = |catch: &&Catch| catch.on.iter().any(|on| on.matches(&failure));
         let Some(catch) = unit.step.catch.iter().find(matching) else {
-            return Ok(End::bad(Status::Failed, failure));
+            return Ok(None);
         };
         unit.scope.set("error", failure_value(&failure));
         match (&catch.call, &catch.output) {
             (Some(call), _) => {
                 let tried = self.tries(Role::Catch, call, None, unit).await?;
-                Ok(end_of(tried, Status::Recovered))
+                Ok(Some(end_of(tried, Status::Recovered)))
             }
-            (None, Some(output)) => Ok(match output.evaluate(&unit.scope) {
+            (None, Some(output)) => Ok(Some(match output.evaluate(&unit.scope) {
                 Ok(output) => End::fine(Status::Recovered, output),
                 Err(error) => {
                     End::bad(Status::Failed, evaluation_failed(unit.place, "catch.output", None, &error))
                 }
-            }),
-            (None, None) => Ok(End::fine(Status::Recovered, Value::Null)),
+            })),
+            (None, None) => Ok(Some(End::fine(Status::Recovered, Value::Null))),
         }
     }
 

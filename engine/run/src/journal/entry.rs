@@ -1,10 +1,13 @@
 //! The facts that a run's record is made of.
 
+use std::collections::BTreeMap;
+
 use bascule_workflow::failure::Failure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::journal::RunId;
 use crate::place::Place;
 use crate::status::{Counts, Status};
 
@@ -79,6 +82,19 @@ pub struct Item {
     pub value: Value,
 }
 
+/// The text of a workflow that the run's own one names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PinnedText {
+    /// sha256 of `text`, lower-case hexadecimal.
+    pub digest: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Texts by the id of their workflow.
+pub type PinnedTexts = BTreeMap<String, PinnedText>;
+
 /// What a person said about a call of unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,6 +115,32 @@ pub enum Entry {
         inputs: Map<String, Value>,
         /// What started it.
         trigger: Value,
+    },
+    /// The texts of the workflows that the run's own one names, once it begins: the run goes by them.
+    TextsPinned {
+        /// By id.
+        texts: PinnedTexts,
+    },
+    /// When the run, or a workflow that a step calls, has to have ended.
+    DeadlineSet {
+        /// The calling step; `null`: the run.
+        place: Option<Place>,
+        /// When.
+        due_at: Timestamp,
+    },
+    /// A step calls a workflow; written with the first record inside of it.
+    WorkflowCalled {
+        /// The step or item.
+        place: Place,
+        /// The workflow's id.
+        workflow: String,
+        /// Its accepted inputs.
+        inputs: Map<String, Value>,
+    },
+    /// The run is about to end badly, and a run of its `on-failure` workflow with this id follows.
+    AlertDue {
+        /// The id of that run.
+        run: RunId,
     },
     /// The list of a `for-each`, evaluated once.
     ItemsListed {
@@ -164,6 +206,9 @@ pub enum Entry {
         counts: Option<Counts>,
         /// The `once` key that is now done.
         once: Option<String>,
+        /// The workflow that the key belongs to, where it is not the run's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once_of: Option<String>,
     },
     /// An all-or-nothing block begins to undo.
     RollbackStarted {
@@ -192,6 +237,12 @@ pub enum Entry {
         attempt: u32,
         /// The workflow text from now on, where it is another one than before.
         digest: Option<String>,
+        /// The texts of the workflows that it names, where they may be others than before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        texts: Option<PinnedTexts>,
+        /// Accepted inputs from now on, where they were edited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inputs: Option<Map<String, Value>>,
     },
     /// A person decided on a call of unknown outcome.
     Decided {
@@ -217,6 +268,10 @@ impl Entry {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Created { .. } => "created",
+            Self::TextsPinned { .. } => "texts-pinned",
+            Self::DeadlineSet { .. } => "deadline-set",
+            Self::WorkflowCalled { .. } => "workflow-called",
+            Self::AlertDue { .. } => "alert-due",
             Self::ItemsListed { .. } => "items-listed",
             Self::AttemptStarted { .. } => "attempt-started",
             Self::AttemptEnded { .. } => "attempt-ended",
@@ -238,6 +293,7 @@ impl Entry {
     pub fn place(&self) -> Option<&Place> {
         match self {
             Self::ItemsListed { place, .. }
+            | Self::WorkflowCalled { place, .. }
             | Self::AttemptStarted { place, .. }
             | Self::AttemptEnded { place, .. }
             | Self::Waiting { place, .. }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::journal::{
-    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Revision, RunHeader,
-    RunId, Timed,
+    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Reopening, Revision,
+    RunHeader, RunId, Timed,
 };
 use crate::status::Status;
 
@@ -152,8 +152,9 @@ impl Journal for MemoryJournal {
         for timed in batch.entries {
             match &timed.entry {
                 Entry::AttemptEnded { .. } => run.crashes = 0,
-                Entry::PlaceEnded { place, once: Some(key), .. } => {
-                    let key = (run.header.workflow.clone(), place.id().to_owned(), key.clone());
+                Entry::PlaceEnded { place, once: Some(key), once_of, .. } => {
+                    let workflow = once_of.as_ref().unwrap_or(&run.header.workflow).clone();
+                    let key = (workflow, place.id().to_owned(), key.clone());
                     done.push((key, OnceDone { run: claim.run, at: timed.at }));
                 }
                 Entry::RunEnded { status, failure, .. } => {
@@ -181,7 +182,7 @@ impl Journal for MemoryJournal {
         }
         let (entry, added) = match revision {
             Revision::Decide { place, verdict } => (Entry::Decided { place, verdict }, None),
-            Revision::Reopen { text } => {
+            Revision::Reopen(Reopening { text, texts, inputs }) => {
                 run.header.status = Status::Queued;
                 run.header.ended_at = None;
                 run.header.problem = None;
@@ -192,7 +193,7 @@ impl Journal for MemoryJournal {
                 if let Some(digest) = &digest {
                     run.header.digest.clone_from(digest);
                 }
-                (Entry::Reopened { attempt: run.header.attempt, digest }, text)
+                (Entry::Reopened { attempt: run.header.attempt, digest, texts, inputs }, text)
             }
         };
         run.entries.push(Timed { at, entry });
@@ -230,6 +231,30 @@ impl Journal for MemoryJournal {
         let digest = state.run(run)?.header.digest.clone();
         let missing = || JournalError::Unreadable { run, reason: format!("there is no text `{digest}`") };
         state.texts.get(&digest).cloned().ok_or_else(missing)
+    }
+
+    async fn cancel_asked(&self, run: RunId) -> Result<bool, JournalError> {
+        let mut state = self.state();
+        let entries = &state.run(run)?.entries;
+        let last = entries
+            .iter()
+            .rev()
+            .find(|timed| matches!(timed.entry, Entry::CancelAsked | Entry::Reopened { .. }));
+        Ok(last.is_some_and(|timed| timed.entry == Entry::CancelAsked))
+    }
+
+    async fn free_key(&self, key: &str, now: Timestamp) -> Result<Option<RunId>, JournalError> {
+        let mut state = self.state();
+        let gone = state.runs.values_mut().find(|run| {
+            run.header.status == Status::Running
+                && run.header.concurrency_key.as_deref() == Some(key)
+                && run.lease.as_ref().is_none_or(|(_, until)| *until <= now)
+        });
+        Ok(gone.map(|run| {
+            run.header.status = Status::Queued;
+            run.lease = None;
+            run.header.id
+        }))
     }
 
     async fn runs(&self, filter: &Filter) -> Result<Vec<RunHeader>, JournalError> {

@@ -7,7 +7,7 @@ use bascule_workflow::failure::{Effect, Failure};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::journal::{AttemptId, Entry, Item, Outcome, Role, Timed, Verdict};
+use crate::journal::{AttemptId, Entry, Item, Outcome, PinnedTexts, Role, RunId, Timed, Verdict};
 use crate::place::Place;
 use crate::status::{Counts, Status};
 
@@ -22,6 +22,12 @@ pub struct Memory {
     pub attempt: u32,
     /// Somebody asked to cancel it.
     pub cancel_asked: bool,
+    /// The texts of the workflows that the run's own one names, once it has begun.
+    pub texts: PinnedTexts,
+    /// When the run (`None`), or a workflow that is called at a place, has to have ended.
+    pub deadlines: HashMap<Option<Place>, Timestamp>,
+    /// The run of the `on-failure` workflow that was announced.
+    pub alert: Option<RunId>,
     /// Values that were taken, by event name, in order.
     pub events: HashMap<String, Vec<Option<Value>>>,
     places: HashMap<Place, Arc<PlaceMemory>>,
@@ -35,6 +41,8 @@ pub struct Memory {
 pub struct PlaceMemory {
     /// The list of a `for-each`.
     pub items: Option<Arc<Vec<Item>>>,
+    /// The inputs of the workflow that is called here.
+    pub called: Option<Map<String, Value>>,
     /// Attempts by their id.
     pub attempts: HashMap<AttemptId, Attempt>,
     /// When attempts that were waited for are due.
@@ -153,6 +161,12 @@ impl Memory {
                 self.inputs = inputs;
                 self.trigger = trigger;
             }
+            Entry::TextsPinned { texts } => self.texts = texts,
+            Entry::DeadlineSet { place, due_at } => {
+                self.deadlines.insert(place, due_at);
+            }
+            Entry::WorkflowCalled { place, inputs, .. } => self.at_place(&place).called = Some(inputs),
+            Entry::AlertDue { run } => self.alert = Some(run),
             Entry::ItemsListed { place, items } => self.at_place(&place).items = Some(Arc::new(items)),
             Entry::AttemptStarted { place, id, key, .. } => {
                 let fresh = Attempt { key, intents: 0, started_at: at, ended: None };
@@ -171,30 +185,49 @@ impl Memory {
                 let order = self.registered;
                 self.at_place(&place).undo.get_or_insert(order);
             }
-            Entry::PlaceEnded { place, status, output, failure, reason, counts, once: _ } => {
+            Entry::PlaceEnded { place, status, output, failure, reason, counts, once: _, once_of: _ } => {
                 self.at_place(&place).ended = Some(Ended { status, output, failure, reason, counts });
             }
             Entry::RollbackStarted { place } => self.at_place(&place).rollback = true,
             Entry::Undone { place, failure } => self.at_place(&place).undone = Some(failure),
             Entry::EventTaken { name, value } => self.events.entry(name).or_default().push(value),
             Entry::CancelAsked => self.cancel_asked = true,
-            Entry::Reopened { attempt, digest } => self.reopen(attempt, digest.is_some()),
+            Entry::Reopened { attempt, digest, texts, inputs } => {
+                let changed = digest.is_some()
+                    || inputs.is_some()
+                    || texts.as_ref().is_some_and(|texts| *texts != self.texts);
+                self.texts = texts.unwrap_or_else(|| std::mem::take(&mut self.texts));
+                self.inputs = inputs.unwrap_or_else(|| std::mem::take(&mut self.inputs));
+                self.reopen(attempt, changed);
+            }
             Entry::Decided { place, verdict } => self.decide(&place, verdict),
             Entry::RunEnded { .. } => {}
         }
     }
 
-    /// A new attempt of the run: what succeeded stays, all else is done again (spec 6). With another text the lists
-    /// of `for-each` steps that had not succeeded are evaluated again; items are still known by their keys.
+    /// A new attempt of the run: what succeeded stays, all else is done again (spec 6). With another text or other
+    /// inputs the lists of `for-each` steps that had not succeeded are evaluated again; items are still known by their
+    /// keys.
     fn reopen(&mut self, attempt: u32, text_changed: bool) {
         self.attempt = attempt;
         self.cancel_asked = false;
-        for (place, memory) in &mut self.places {
-            let kept = matches!(
+        self.deadlines.clear();
+        self.alert = None;
+        let is_kept = |memory: &PlaceMemory| {
+            matches!(
                 &memory.ended,
                 Some(Ended { status: Status::Succeeded | Status::Recovered, .. }) if memory.undone.is_none()
-            );
-            if !kept || place.is_finally() {
+            )
+        };
+        let stays: HashSet<Place> = self
+            .places
+            .iter()
+            .filter(|(_, memory)| is_kept(memory))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for (place, memory) in &mut self.places {
+            let again = place.is_finally() || place.finally_of().any(|call| !stays.contains(&call));
+            if again || !stays.contains(place) {
                 let memory = Arc::make_mut(memory);
                 memory.put_aside();
                 if text_changed {
@@ -242,6 +275,7 @@ impl PlaceMemory {
         let undone = self.undone.take().is_some();
         let interrupted = matches!(&self.ended, Some(Ended { status: Status::Interrupted, .. })) && !undone;
         self.ended = None;
+        self.called = None;
         self.rollback = false;
         self.generation += 1;
         if interrupted {

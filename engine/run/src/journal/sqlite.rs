@@ -1,5 +1,6 @@
 //! The journal in the project's database. The SQL is such that PostgreSQL runs it too; only `Database` is SQLite's.
 
+mod admit;
 mod rows;
 mod schema;
 
@@ -13,10 +14,11 @@ use serde_json::Value;
 use sqlx::{Row, SqliteConnection};
 
 use crate::journal::{
-    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Revision, RunHeader,
-    RunId, Timed,
+    Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Reopening, Revision,
+    RunHeader, RunId, Timed,
 };
 use crate::place::Place;
+pub use admit::CancelAsked;
 use rows::{EntryRow, HEADER, RunEffect, header, instant, read_failed, run_id, store};
 use schema::STEPS;
 
@@ -51,6 +53,24 @@ impl SqliteJournal {
         }
     }
 
+    /// Asks to cancel a run whose journal another process owns; that one hears of it within a second or so.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`].
+    pub async fn ask_cancel_beside(
+        path: &std::path::Path,
+        run: RunId,
+        at: Timestamp,
+        who: &str,
+    ) -> Result<CancelAsked, JournalError> {
+        let who = who.to_owned();
+        Database::write_beside(path, move |tx| {
+            async move { Self::ask_cancel(tx, run, at, &who).await }.boxed()
+        })
+        .await
+        .map_err(|error| JournalError::Store(Box::new(error)))
+    }
+
     async fn header(&self, run: RunId) -> Result<RunHeader, JournalError> {
         let text = format!("SELECT {HEADER} FROM run WHERE id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
@@ -74,29 +94,8 @@ async fn insert_text(tx: &mut SqliteConnection, digest: &str, text: &str) -> Res
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn create(&self, run: NewRun) -> Result<(), JournalError> {
-        let created = Entry::Created { inputs: run.inputs, trigger: run.trigger };
-        let entry = EntryRow::of(&Timed { at: run.started_at, entry: created })?;
-        let id = run.id.to_string();
         self.database
-            .write(move |tx| {
-                async move {
-                    insert_text(&mut *tx, &run.digest, &run.text).await?;
-                    sqlx::query(
-                        "INSERT INTO run (id, workflow, digest, status, attempt, concurrency_key, started_at, epoch,
-                                          crashes, next_entry, next_line)
-                         VALUES ($1, $2, $3, 'queued', 1, $4, $5, 0, 0, 2, 1)",
-                    )
-                    .bind(&id)
-                    .bind(&run.workflow)
-                    .bind(&run.digest)
-                    .bind(&run.concurrency_key)
-                    .bind(run.started_at.as_microsecond())
-                    .execute(&mut *tx)
-                    .await?;
-                    entry.insert(tx, &id, 1).await
-                }
-                .boxed()
-            })
+            .write(move |tx| async move { Self::insert_run(tx, &run).await }.boxed())
             .await
             .map_err(store)
     }
@@ -215,7 +214,7 @@ impl Journal for SqliteJournal {
             .database
             .write(move |tx| {
                 async move {
-                    if let Revision::Reopen { text: Some((digest, text)) } = &revision {
+                    if let Revision::Reopen(Reopening { text: Some((digest, text)), .. }) = &revision {
                         insert_text(&mut *tx, digest, text).await?;
                     }
                     let old: Option<String> =
@@ -225,11 +224,13 @@ impl Journal for SqliteJournal {
                             .await?;
                     let Some(old) = old else { return Ok(None) };
                     let digest = match &revision {
-                        Revision::Reopen { text: Some((digest, _)) } if *digest != old => Some(digest.clone()),
+                        Revision::Reopen(Reopening { text: Some((digest, _)), .. }) if *digest != old => {
+                            Some(digest.clone())
+                        }
                         _ => None,
                     };
                     let change = match &revision {
-                        Revision::Reopen { .. } => sqlx::query_as(
+                        Revision::Reopen(_) => sqlx::query_as(
                             "UPDATE run SET next_entry = next_entry + 1, status = 'queued', attempt = attempt + 1,
                                     crashes = 0, ended_at = NULL, problem = NULL, digest = coalesce($2, digest)
                              WHERE id = $1
@@ -245,8 +246,9 @@ impl Journal for SqliteJournal {
                     };
                     let (number, attempt): (i64, i64) = change.fetch_one(&mut *tx).await?;
                     let entry = match revision {
-                        Revision::Reopen { .. } => {
-                            Entry::Reopened { attempt: u32::try_from(attempt).unwrap_or(u32::MAX), digest }
+                        Revision::Reopen(Reopening { texts, inputs, .. }) => {
+                            let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+                            Entry::Reopened { attempt, digest, texts, inputs }
                         }
                         Revision::Decide { place, verdict } => Entry::Decided { place, verdict },
                     };
@@ -335,6 +337,44 @@ impl Journal for SqliteJournal {
         .await
         .map_err(read_failed)?;
         text.map(Arc::from).ok_or_else(|| JournalError::NoSuchRun(run.to_string()))
+    }
+
+    async fn cancel_asked(&self, run: RunId) -> Result<bool, JournalError> {
+        let last: Option<String> = sqlx::query_scalar(
+            "SELECT kind FROM journal_entry WHERE run_id = $1 AND kind IN ('cancel-asked', 'reopened')
+             ORDER BY number DESC LIMIT 1",
+        )
+        .bind(run.to_string())
+        .fetch_optional(self.database.readers())
+        .await
+        .map_err(read_failed)?;
+        Ok(last.as_deref() == Some("cancel-asked"))
+    }
+
+    async fn free_key(&self, key: &str, now: Timestamp) -> Result<Option<RunId>, JournalError> {
+        let (key, at) = (key.to_owned(), now.as_microsecond());
+        let freed: Option<String> = self
+            .database
+            .write(move |tx| {
+                async move {
+                    let run = sqlx::query_scalar(
+                        "UPDATE run SET status = 'queued', owner = NULL, lease_until = NULL
+                         WHERE concurrency_key = $1 AND status = 'running'
+                           AND (owner IS NULL OR lease_until <= $2)
+                         RETURNING id",
+                    )
+                    .bind(key)
+                    .bind(at)
+                    .fetch_optional(tx)
+                    .await?;
+                    Ok(run)
+                }
+                .boxed()
+            })
+            .await
+            .map_err(store)?;
+        let id = |text: String| text.parse().map_err(|error| JournalError::Store(Box::new(error)));
+        freed.map(id).transpose()
     }
 
     async fn runs(&self, filter: &Filter) -> Result<Vec<RunHeader>, JournalError> {

@@ -123,6 +123,14 @@ impl Journal for FaultyJournal {
         self.inner.text(run).await
     }
 
+    async fn cancel_asked(&self, run: RunId) -> Result<bool, JournalError> {
+        self.inner.cancel_asked(run).await
+    }
+
+    async fn free_key(&self, key: &str, now: Timestamp) -> Result<Option<RunId>, JournalError> {
+        self.inner.free_key(key, now).await
+    }
+
     async fn runs(&self, filter: &Filter) -> Result<Vec<RunHeader>, JournalError> {
         self.inner.runs(filter).await
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bascule_workflow::expression::{Expression, Template};
 use bascule_workflow::failure::{Failure, Kind};
 use bascule_workflow::plan::{
-    Action, Call, Catch, ForEach, Poll, Retry, Selector, SkipIf, Step, Verify, Workflow,
+    Action, Call, Catch, ForEach, Input, InputType, Poll, Retry, Selector, SkipIf, Step, Verify, Workflow,
+    WorkflowCall,
 };
 use serde_json::Value;
 
@@ -47,6 +48,11 @@ fn bare(id: &str, action: Action) -> Step {
 
 pub(crate) fn call(id: &str, function: &str, with: Value) -> Step {
     bare(id, Action::Call(uses(function, with)))
+}
+
+/// `uses: workflow/NAME`
+pub(crate) fn call_workflow(id: &str, workflow: &str, with: Value) -> Step {
+    bare(id, Action::Workflow(WorkflowCall { workflow: workflow.to_owned(), with: template(with) }))
 }
 
 pub(crate) fn block(id: &str, steps: Vec<Step>) -> Step {
@@ -159,18 +165,39 @@ pub(crate) fn workflow(steps: Vec<Step>) -> Workflow {
     Workflow {
         id: "golden".to_owned(),
         name: "golden".to_owned(),
-        description: None,
-        inputs: vec![],
-        connections: BTreeMap::new(),
-        folders: BTreeMap::new(),
-        stores: BTreeMap::new(),
         steps,
-        finally: vec![],
-        output: None,
-        triggers: vec![],
         digest: "d1".to_owned(),
         text: "name: golden".into(),
+        ..Workflow::default()
     }
+}
+
+/// A workflow that others call; its digest and text are made of its id.
+pub(crate) fn named(id: &str, steps: Vec<Step>) -> Workflow {
+    Workflow {
+        id: id.to_owned(),
+        digest: format!("digest of {id}"),
+        text: format!("text of {id}").into(),
+        ..workflow(steps)
+    }
+}
+
+/// Inputs of any value.
+pub(crate) fn inputs(names: &[&str]) -> Vec<Input> {
+    let input = |name: &&str| Input {
+        name: (*name).to_owned(),
+        ty: InputType::Json,
+        required: true,
+        default: None,
+        pattern: None,
+        description: None,
+    };
+    names.iter().map(input).collect()
+}
+
+/// The workflows that another one names, by id.
+pub(crate) fn children(workflows: Vec<Workflow>) -> BTreeMap<String, Arc<Workflow>> {
+    workflows.into_iter().map(|workflow| (workflow.id.clone(), Arc::new(workflow))).collect()
 }
 
 pub(crate) fn shared(steps: Vec<Step>) -> Arc<Workflow> {

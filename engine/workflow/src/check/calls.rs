@@ -56,7 +56,7 @@ impl<'a> Checker<'a> {
                 .help(help)
         };
         let Some((plugin_name, name)) = text.split_once('/') else {
-            let plugin = self.plugins.keys().find(|plugin| text.starts_with(plugin.as_str()));
+            let plugin = self.surroundings.plugins.keys().find(|plugin| text.starts_with(plugin.as_str()));
             let rest = plugin
                 .and_then(|plugin| text.strip_prefix(plugin.as_str()))
                 .map(|rest| rest.trim_start_matches(['.', ':', '-']));
@@ -69,14 +69,13 @@ impl<'a> Checker<'a> {
         };
         let plugin_span = uses.locate(self.text, 0, plugin_name.len());
         let name_span = uses.locate(self.text, plugin_name.len() + 1, text.len());
-        let Some(plugin) = self.plugins.get(plugin_name) else {
+        let Some(plugin) = self.surroundings.plugins.get(plugin_name) else {
             let problem = if plugin_name == "workflow" {
-                Problem::error(codes::UNKNOWN_PLUGIN, plugin_span, "a workflow cannot call another one yet")
-                    .help(
-                        "write its steps out, or let `triggers: - workflow:` start the other one afterwards",
-                    )
+                Problem::error(codes::BAD_USES, uses.span, "only a step can call a workflow").help(
+                    "give the call a step of its own; `catch`, `verify`, `undo` and event sources call plugins",
+                )
             } else {
-                let names = self.plugins.keys().map(String::as_str);
+                let names = self.surroundings.plugins.keys().map(String::as_str);
                 Problem::error(codes::UNKNOWN_PLUGIN, plugin_span, format!("unknown plugin `{plugin_name}`"))
                     .help(
                         Self::candidates(plugin_name, names)
@@ -175,7 +174,11 @@ impl<'a> Checker<'a> {
                 complete &= self.template(&entry.value, scope).is_some();
             }
             self.value(&entry.value, &param.ty, &format!("with.{written}"), scope);
-            values.insert(param.name.clone(), entry.value.to_json());
+            let value = match param.ty {
+                Type::Capability(capability) => self.in_project(entry.value.to_json(), capability),
+                _ => entry.value.to_json(),
+            };
+            values.insert(param.name.clone(), value);
         }
         for param in &params {
             let given = values.contains_key(&param.name) || misspelt.contains(&param.name.as_str());

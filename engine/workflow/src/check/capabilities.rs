@@ -1,5 +1,7 @@
 //! What a step is handed: connections, folders and stores by name.
 
+use serde_json::Value;
+
 use super::Checker;
 use super::scope::Scope;
 use crate::document::{Entry, Node, Span};
@@ -47,6 +49,21 @@ impl<'a> Checker<'a> {
         if let Some(name) = self.capability_name(&named.value, text, capability, path) {
             self.connection_params(&name, &params, named.value.span, capability, path);
         }
+    }
+
+    /// The value with the name that `bascule.yaml` has for what it names, where the workflow has one of its own.
+    pub(super) fn in_project(&self, mut value: Value, capability: Capability) -> Value {
+        let own = self.names.get(capability.name());
+        let name = match &mut value {
+            Value::Object(map) => map.get_mut(capability.name()),
+            other => Some(other),
+        };
+        if let Some(name) = name
+            && let Some(project) = name.as_str().and_then(|name| own?.get(name))
+        {
+            *name = Value::from(project.as_str());
+        }
+        value
     }
 
     /// The name in `bascule.yaml` of what `text` names; problems are reported.
@@ -123,7 +140,7 @@ impl<'a> Checker<'a> {
         capability: Capability,
         path: &str,
     ) {
-        let declared: &[String] = match (capability, self.project) {
+        let declared: &[String] = match (capability, self.surroundings.project) {
             (Capability::Connection, None) => return,
             (Capability::Connection, Some(project)) => project
                 .connections

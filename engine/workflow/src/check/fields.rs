@@ -49,9 +49,15 @@ fn hint(key: &str, what: &str) -> Option<&'static str> {
         (_, "secrets" | "secret" | "password") => {
             "secrets are named by the connections of `bascule.yaml` and never stand in a workflow"
         }
-        ("a workflow", "concurrency" | "debounce" | "defaults" | "on-failure") => {
-            "this version does not know it yet"
+        ("a workflow", "timeout" | "time-limit") => {
+            "the key is `deadline`, for the whole run; `timeout` is for steps"
         }
+        ("a workflow", "on-error" | "alert" | "notify") => {
+            "the key is `on-failure`, a list of steps or the name of a workflow"
+        }
+        ("`concurrency`", "cancel-in-progress") => "write `when-busy: replace`",
+        ("`concurrency`", "key" | "name") => "the key is `group`",
+        ("`debounce`", "max" | "max-wait") => "the key is `at-most`",
         ("a workflow", "id" | "version") => "a workflow is known by its file's name",
         ("a step", "needs" | "depends" | "depends-on" | "depends_on" | "after") => {
             "steps run one after another, in the order of the file; remove it"

@@ -114,7 +114,7 @@ impl<'a> Checker<'a> {
         &mut self,
         node: &Node,
         result: &Shape<'a>,
-        step: &Step,
+        step: Option<&Step>,
         scope: &Scope<'a>,
     ) -> (Vec<Catch>, Shape<'a>) {
         let Some(nodes) = node.as_list() else {
@@ -156,7 +156,7 @@ impl<'a> Checker<'a> {
                 }
                 self.keys_exclude(&fields, &["with"], "without `uses`", "add `uses:`, or remove it");
             }
-            let same = matches!((&call, &step.action), (Some(call), Action::Call(own)) if call.plugin == own.plugin && call.function == own.function);
+            let same = matches!((&call, step.map(|step| &step.action)), (Some(call), Some(Action::Call(own))) if call.plugin == own.plugin && call.function == own.function);
             if !same {
                 shape = Shape::Unknown;
             }

@@ -139,7 +139,13 @@ impl<'a> Checker<'a> {
             "error" => {
                 return out_of_scope(
                     "`error` means nothing here".to_owned(),
-                    "it is there in `catch`; elsewhere use `steps.ID.error`",
+                    "it is there in `catch` and `on-failure`; elsewhere use `steps.ID.error`",
+                );
+            }
+            "run" if scope.name("inputs").is_some() => {
+                return out_of_scope(
+                    "`run` means nothing here".to_owned(),
+                    "this is evaluated before there is a run: it sees `inputs` and `trigger`",
                 );
             }
             "inputs" | "steps" | "run" => {

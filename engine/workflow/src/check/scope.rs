@@ -211,6 +211,13 @@ impl<'a> Scope<'a> {
         Self { names, steps: Vec::new() }
     }
 
+    /// `inputs` and `trigger`: all that is known before there is a run.
+    pub(super) fn before_run(inputs: &[Input]) -> Self {
+        let mut scope = Self::of_workflow(inputs);
+        scope.names.retain(|(name, _)| name != "run");
+        scope
+    }
+
     /// `trigger` alone.
     pub(super) fn of_trigger() -> Self {
         Self { names: vec![("trigger".to_owned(), Shape::Unknown)], steps: Vec::new() }

@@ -1,4 +1,4 @@
-//! `steps:`: calls and blocks, and what surrounds them.
+//! `steps:`: calls and blocks, and what surrounds them. Calls of other workflows are checked in `neighbours`.
 
 use super::Checker;
 use super::calls::Caller;
@@ -291,6 +291,9 @@ impl<'a> Checker<'a> {
                 "it belongs to a block: `- all-or-nothing: true` with `steps:` below it",
             );
         }
+        if let Some(called) = super::neighbours::called(fields) {
+            return self.calling_workflow(fields, called, step, scope);
+        }
         let checked = self.call(fields, Caller::Step, scope);
         let call = checked.call.unwrap_or_else(|| Call {
             plugin: String::new(),
@@ -298,15 +301,12 @@ impl<'a> Checker<'a> {
             with: Self::constant(serde_json::Value::Null),
         });
         step.action = Action::Call(call);
-        step.timeout = fields.get("timeout").and_then(|node| self.duration(node, "timeout"));
-        step.retry = fields.get("retry").and_then(|node| self.retry(node));
+        step.timeout = self.timeout_of(fields.get("timeout"));
+        step.retry = self.retry_of(fields.get("retry"));
         step.never_repeat = fields.get("repeat").is_some_and(|node| self.never_repeat(node));
         step.once = fields.get("once").and_then(|node| self.template(node, scope));
         step.poll = fields.get("poll").and_then(|node| self.poll(node, &checked.result, scope));
-        let (catch, caught) = match fields.get("catch") {
-            Some(node) => self.catch(node, &checked.result, step, scope),
-            None => (Vec::new(), checked.result.clone()),
-        };
+        let (catch, caught) = self.catch_of(fields.get("catch"), &checked.result, step, scope);
         step.catch = catch;
         step.verify = fields.get("verify").and_then(|node| self.verify(node, &caught, scope));
         step.undo = fields.get("undo").and_then(|node| self.undo(node, &caught, scope));
@@ -316,7 +316,9 @@ impl<'a> Checker<'a> {
 
     /// What is allowed but hardly meant.
     fn advise(&mut self, fields: &Fields<'_>, step: &Step, surroundings: &Surroundings) {
-        if let Some(entry) = fields.entry("undo").filter(|_| !surroundings.undoable) {
+        // A workflow that others call may run inside a block of theirs.
+        let called = self.surroundings.library.is_called(&self.id);
+        if let Some(entry) = fields.entry("undo").filter(|_| !surroundings.undoable && !called) {
             self.problems.report(
                 Problem::warning(
                     codes::UNDO_OUTSIDE,
@@ -337,6 +339,7 @@ impl<'a> Checker<'a> {
             );
         }
         if step.never_repeat
+            && step.retry.is_some()
             && let Some(entry) = fields.entry("retry")
         {
             self.problems.report(

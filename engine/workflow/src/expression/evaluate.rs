@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::operators::{self, kind_name};
 use super::predicates::{self, PredicateKind};
 use super::syntax::{Arguments, Comparison, Each, Kind, Node, Operator};
-use super::{ExpressionError, MAX_RANGE, Range, Scope, suggest};
+use super::{ExpressionError, Group, MAX_RANGE, Range, Scope, suggest};
 
 /// What a node comes to: a value, or the reason why there is none. Only `default()`, `is defined` and `is undefined`
 /// look at an absence; for everything else it is the error.
@@ -66,7 +66,7 @@ impl<'a> Evaluator<'a> {
         self.meter.work(1, &node.range)?;
         match &node.kind {
             Kind::Constant(value) => Ok(Outcome::Here(Cow::Borrowed(value))),
-            Kind::Name(name) => Ok(self.name(name, &node.range)),
+            Kind::Name(name) => self.name(name, &node.range),
             Kind::Field { of, name, name_range } => self.field(of, name, name_range),
             Kind::Item { of, index } => self.item(of, index),
             Kind::Slice { of, bounds } => self.slice(of, bounds, &node.range),
@@ -166,13 +166,39 @@ impl<'a> Evaluator<'a> {
         Ok(Outcome::owned(Value::Array(values)))
     }
 
-    fn name(&self, name: &str, range: &Range) -> Outcome<'a> {
-        match self.scope.get(name) {
-            Some(value) => Outcome::Here(Cow::Borrowed(value)),
-            None => Outcome::absent(ExpressionError {
+    fn name(&mut self, name: &str, range: &Range) -> Result<Outcome<'a>, ExpressionError> {
+        if let Some(value) = self.scope.get(name) {
+            return Ok(Outcome::Here(Cow::Borrowed(value)));
+        }
+        let Some(group) = self.scope.group(name) else {
+            return Ok(Outcome::absent(ExpressionError {
                 help: suggest::help(name, self.scope.names(), "the names here are"),
                 ..ExpressionError::new(format!("unknown name `{name}`"), range.clone())
-            }),
+            }));
+        };
+        // As a whole it has to be made; a member alone never comes here.
+        let mut whole = Map::new();
+        for (name, value) in group.iter() {
+            whole.insert(name.to_owned(), self.meter.own(Cow::Borrowed(value), range)?);
+        }
+        Ok(Outcome::owned(Value::Object(whole)))
+    }
+
+    /// The group that a node names.
+    fn group(&self, node: &Node) -> Option<&'a Group> {
+        match &node.kind {
+            Kind::Name(name) => self.scope.group(name),
+            _ => None,
+        }
+    }
+
+    fn member(&mut self, group: &'a Group, of: &Node, name: &str, range: &Range) -> Outcome<'a> {
+        match group.get(name) {
+            Some(value) => Outcome::Here(Cow::Borrowed(value)),
+            None => {
+                let known = group.iter().map(|(name, _)| name.to_owned()).collect();
+                Outcome::absent(filters::Missing::Key(known).describe(name, &self.written(of), range))
+            }
         }
     }
 
@@ -182,6 +208,10 @@ impl<'a> Evaluator<'a> {
         name: &str,
         name_range: &Range,
     ) -> Result<Outcome<'a>, ExpressionError> {
+        if let Some(group) = self.group(of) {
+            self.meter.work(1, &of.range)?;
+            return Ok(self.member(group, of, name, name_range));
+        }
         match self.outcome(of)? {
             Outcome::Here(value) => Ok(self.field_of(value, of, name, name_range)),
             absent @ Outcome::Absent(_) => Ok(absent),
@@ -204,6 +234,13 @@ impl<'a> Evaluator<'a> {
     }
 
     fn item(&mut self, of: &'a Node, index: &'a Node) -> Result<Outcome<'a>, ExpressionError> {
+        if let Some(group) = self.group(of) {
+            self.meter.work(1, &of.range)?;
+            let position = self.value(index)?;
+            if let Value::String(name) = &*position {
+                return Ok(self.member(group, of, name, &index.range));
+            }
+        }
         match self.outcome(of)? {
             Outcome::Here(value) => {
                 let position = self.value(index)?;

@@ -493,3 +493,51 @@ fn a_whole_expression_may_wear_its_braces_but_no_text_around() {
     assert_eq!(error.message, "text around `${{ }}` is not an expression");
     assert!(Expression::parse_whole("${{ a").is_err());
 }
+
+#[test]
+fn a_group_reads_like_a_map() {
+    let (mut group, mut map) = (Group::default(), serde_json::Map::new());
+    for (name, value) in
+        [("one", json!({ "output": [1, 2] })), ("two", json!(7)), ("one", json!({ "output": [3] }))]
+    {
+        group.set(name, value.clone());
+        map.insert(name.to_owned(), value);
+    }
+    let (mut grouped, mut mapped) = (Scope::new(), Scope::new());
+    grouped.set_group("steps", group);
+    mapped.set("steps", Value::Object(map));
+    for text in [
+        "steps.one.output",
+        "steps['one'].output[0]",
+        "steps[['one'][0]]",
+        "steps",
+        "steps | length",
+        "'two' in steps",
+        "steps.three",
+        "steps['on']",
+        "steps[0]",
+        "steps[none]",
+        "steps.three is defined",
+        "steps.one is defined",
+        "steps.three.output | default(5)",
+        "steps.two.output",
+        "steps.two == 7",
+        "steps == {}",
+        "[steps.one, steps.two]",
+        "stepz",
+    ] {
+        let expression = Expression::parse(text).unwrap();
+        assert_eq!(expression.evaluate(&grouped), expression.evaluate(&mapped), "{text}");
+    }
+}
+
+#[test]
+fn adding_to_a_group_copies_none_of_its_members() {
+    let mut group = Group::default();
+    group.set("large", json!([1, 2, 3]));
+    let before = group.clone();
+    group.set("small", json!(1));
+    let address = |group: &Group| std::ptr::from_ref(group.get("large").unwrap());
+    assert_eq!(address(&before), address(&group));
+    assert!(before.get("small").is_none());
+}

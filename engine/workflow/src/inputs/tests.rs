@@ -1,7 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::*;
@@ -11,21 +9,7 @@ fn input(name: &str, ty: InputType) -> Input {
 }
 
 fn workflow(inputs: Vec<Input>) -> Workflow {
-    Workflow {
-        id: "w".to_owned(),
-        name: "w".to_owned(),
-        description: None,
-        inputs,
-        connections: Default::default(),
-        folders: Default::default(),
-        stores: Default::default(),
-        steps: Vec::new(),
-        finally: Vec::new(),
-        output: None,
-        triggers: Vec::new(),
-        digest: String::new(),
-        text: Arc::from(""),
-    }
+    Workflow { id: "w".to_owned(), name: "w".to_owned(), inputs, ..Workflow::default() }
 }
 
 fn accept(ty: InputType, value: Value) -> Result<Value, String> {

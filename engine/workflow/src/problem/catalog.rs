@@ -4,6 +4,7 @@
 //! same lines. A new area (such as `bascule.yaml`) adds a file with its own `catalog!` and a line in [`all`].
 
 mod calls;
+mod cases;
 mod document;
 mod expressions;
 mod project;
@@ -49,6 +50,7 @@ use catalog;
 /// Every code as a constant.
 pub mod codes {
     pub use super::calls::codes::*;
+    pub use super::cases::codes::*;
     pub use super::document::codes::*;
     pub use super::expressions::codes::*;
     pub use super::project::codes::*;
@@ -63,6 +65,7 @@ pub fn all() -> Vec<Code> {
         document::codes::ALL,
         steps::codes::ALL,
         calls::codes::ALL,
+        cases::codes::ALL,
         expressions::codes::ALL,
         triggers::codes::ALL,
         project::codes::ALL,

@@ -154,7 +154,9 @@ fn token(reader: &mut Reader<'_>, node: &Node) -> Option<TokenExchange> {
         header: "Authorization".to_owned(),
         prefix: "Bearer ".to_owned(),
         refresh_before: Duration::from_secs(300),
-        expired_text: None,
+        code_pointer: None,
+        expired: Vec::new(),
+        denied: Vec::new(),
     };
     for Entry { key, value } in entries {
         match key.text.as_str() {
@@ -186,7 +188,19 @@ fn token(reader: &mut Reader<'_>, node: &Node) -> Option<TokenExchange> {
                     exchange.refresh_before = time;
                 }
             }
-            "expired" => exchange.expired_text = reader.plain(value, "`expired`"),
+            "code" => exchange.code_pointer = pointer(reader, value, "`code`"),
+            "expired" => exchange.expired = listed(reader, value, "`expired`", "[LAP500004]"),
+            "denied" => {
+                exchange.denied = listed(reader, value, "`denied`", "[LAP300001, LAP300002]");
+                if node.get("code").is_none() {
+                    reader.error(
+                        codes::PROJECT_AUTH,
+                        key.span,
+                        "`denied` needs `code`: where the code stands in the answer",
+                        "for example `code: /errorCode`",
+                    );
+                }
+            }
             _ => {}
         }
     }
@@ -218,6 +232,12 @@ fn body(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, TokenField)> {
         fields.extend(field.map(|field| (key.text.clone(), field)));
     }
     fields
+}
+
+/// One text or a list of them; empty ones, which would be found in everything, are left out.
+fn listed(reader: &mut Reader<'_>, node: &Node, what: &str, example: &str) -> Vec<String> {
+    let items = reader.items(node, what, example);
+    items.into_iter().filter_map(|item| reader.plain(item, what)).filter(|text| !text.is_empty()).collect()
 }
 
 fn pointer(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {

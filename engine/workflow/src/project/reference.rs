@@ -202,7 +202,27 @@ static KEYS: &[KeyDoc] = &[
         "5 min",
         "how long before its end a token is renewed",
     ),
-    key("connections.auth.token", "expired", "text", "none", "in a response: the token is no longer good"),
+    key(
+        "connections.auth.token",
+        "code",
+        "JSON pointer",
+        "none",
+        "where the peer's own code stands in any answer",
+    ),
+    key(
+        "connections.auth.token",
+        "expired",
+        "[CODE, ..]",
+        "none",
+        "in an answer: the token is no longer good; without `code` a text anywhere in it",
+    ),
+    key(
+        "connections.auth.token",
+        "denied",
+        "[CODE, ..]",
+        "any without a token",
+        "key or secret are wrong; other codes are `busy` and count as no refused login",
+    ),
     key(
         "connections.auth.headers",
         "prefix",
@@ -251,4 +271,5 @@ static KEYS: &[KeyDoc] = &[
     key("plugins", "sha256", "64 hexadecimal digits", "any", "the component's digest; another is refused"),
     key("limits", "memory", "size", "64 MiB", "linear memory of one call"),
     key("limits", "call", "duration", "5 min", "the longest a call may take when the step has no `timeout`"),
+    key("limits", "runs", "number", "64", "runs of the server that are under way at the same time"),
 ];

@@ -57,7 +57,9 @@ connections:
         header: X-Token
         prefix: ""
         refresh-before: 10m
+        code: /errorCode
         expired: LAP500004
+        denied: [LAP300001, LAP300002]
   hr:
     url: https://hr.example
     auth:
@@ -68,7 +70,7 @@ connections:
 folders: { photos: { path: ./photos } }
 stores: { exported: {}, seen: }
 plugins: { isapi: { file: ./isapi.wasm, sha256: 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08 } }
-limits: { memory: 128MiB, call: 10m }
+limits: { memory: 128MiB, call: 10m, runs: 8 }
 "#;
 
 #[test]
@@ -108,11 +110,13 @@ fn a_file_with_every_key_is_read_as_it_says() {
     assert_eq!((exchange.header.as_str(), exchange.prefix.as_str()), ("X-Token", ""));
     assert_eq!(exchange.origin_allow, ["*.hik-partner.com"]);
     assert_eq!((exchange.body.len(), exchange.refresh_before), (3, Duration::from_secs(600)));
+    assert_eq!(exchange.code_pointer.as_deref(), Some("/errorCode"));
+    assert_eq!((exchange.expired.as_slice(), exchange.denied.len()), (&["LAP500004".to_owned()][..], 2));
     assert_eq!(project.connections["partner"].secrets().len(), 2);
     let Auth::Headers(headers) = &project.connections["hr"].auth else { panic!("no headers") };
     assert_eq!(headers[2].1.prefix, "Bearer ");
     assert_eq!(project.stores.len(), 2);
-    assert_eq!(project.limits.memory_bytes, 128 << 20);
+    assert_eq!((project.limits.memory_bytes, project.limits.runs), (128 << 20, 8));
     assert_eq!(project.plugins["isapi"].sha256.as_ref().unwrap().len(), 64);
 }
 

@@ -74,7 +74,9 @@ fn alternatives_become_a_group() {
         any(json!([{ "a": { "eq": "x,y" }, "order": "is.null" }, { "c": { "in": ["p", "q,r"] } }])),
         "(and(a.eq.\"x,y\",order.is.null),c.in.(p,\"q,r\"))"
     );
-    assert_eq!(any(json!([{ "t": { "cs": ["a b"] } }])), "(t.cs.\"{\\\"a b\\\"}\")");
+    assert_eq!(any(json!([{ "t": { "cs": ["a b"] } }])), "(t.cs.{\"a b\"})");
+    assert_eq!(any(json!([{ "m": { "cs": { "a": 1 } } }])), "(m.cs.{\"a\":1})");
+    assert_eq!(any(json!([{ "m": { "cs": { "a": { "b": 1 } } } }])), "(m.cs.\"{\\\"a\\\":{\\\"b\\\":1}}\")");
 }
 
 #[test]
@@ -87,9 +89,69 @@ fn a_value_from_outside_cannot_leave_its_place_in_a_group() {
         any(json!([{ "a": "in.(1,\"(b\")", "b": { "is": null } }])),
         "(and(a.in.(1,\"(b\"),b.is.null))"
     );
+    assert_eq!(any(json!([{ "t": "cs.{x},id.gt.{0}" }])), "(t.cs.\"{x},id.gt.{0}\")");
+    assert_eq!(any(json!([{ "t": "cs.{x\"}" }])), "(t.cs.\"{x\\\"}\")");
     for text in ["in.(1),id.gt.(0)", "in.1", "in.(1", "is.null,id.gt.0"] {
         assert!(query(None, Some(&json!([{ "a": text }]).to_string())).is_err(), "{text}");
     }
+}
+
+#[test]
+fn groups_stand_in_where_and_in_each_other() {
+    assert_eq!(
+        of(json!({
+            "active": "is.true",
+            "or": [{ "a": "eq.1" }, { "b": "gt.2", "not.and": [{ "c": { "in": ["x,y"] } }, { "d": "is.null" }] }],
+            "not.or": [{ "e": "eq.1" }],
+            "logs.or": [{ "kind": "eq.in" }, { "kind": "eq.out" }],
+        })),
+        [
+            "active=is.true",
+            "or=(a.eq.1,and(b.gt.2,not.and(c.in.(\"x,y\"),d.is.null)))",
+            "not.or=(e.eq.1)",
+            "logs.or=(kind.eq.in,kind.eq.out)",
+        ]
+    );
+    // A column whose name only ends like a group is a column.
+    assert_eq!(of(json!({ "door": "eq.1", "land": "eq.2" })), ["door=eq.1", "land=eq.2"]);
+    for value in [
+        json!({ "or": {} }),
+        json!({ "or": [] }),
+        json!({ "or": [{}] }),
+        json!({ "or": ["a.eq.1"] }),
+        json!({ "or": "(a.eq.1)" }),
+        json!({ "and": [{ "or": [] }] }),
+    ] {
+        refused(value);
+    }
+    let mut deep = json!([{ "a": "eq.1" }]);
+    for _ in 0..20 {
+        deep = json!([{ "or": deep }]);
+    }
+    assert!(refused(json!({ "or": deep })).contains("too many"));
+}
+
+#[test]
+fn ranges_arrays_and_full_text_are_operators_like_others() {
+    assert_eq!(
+        of(json!({
+            "during": "ov.[2026-01-01,2026-02-01)", "span": { "sl": "(1,5)" }, "next": { "not.adj": "[1,2)" },
+            "notes": { "wfts(english)": "door -closed" }, "title": { "fts": "gate" }, "tags": { "not.cd": ["a", "b"] },
+            "meta->>kind": "imatch.^door", "n": { "isdistinct": 4 },
+        })),
+        [
+            "during=ov.[2026-01-01,2026-02-01)",
+            "span=sl.(1,5)",
+            "next=not.adj.[1,2)",
+            "notes=wfts(english).door -closed",
+            "title=fts.gate",
+            "tags=not.cd.{a,b}",
+            "meta->>kind=imatch.^door",
+            "n=isdistinct.4",
+        ]
+    );
+    // In a group the commas and parentheses of a range are quoted.
+    assert_eq!(any(json!([{ "during": "ov.[1,5)" }])), "(during.ov.\"[1,5)\")");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn query(table: &str) -> Query<'_> {
-    Query { table, columns: None, where_: None, any_of: None, schema: None }
+    Query { table, ..Query::default() }
 }
 
 fn rows(range: std::ops::Range<u64>, total: Option<u64>) -> Response {
@@ -18,7 +18,7 @@ fn rows(range: std::ops::Range<u64>, total: Option<u64>) -> Response {
     answer_with(200, &[("Content-Range", &content_range)], Value::from(rows).to_string())
 }
 
-fn count(text: &str) -> usize {
+fn count_of(text: &str) -> usize {
     serde_json::from_str::<Vec<Value>>(text).unwrap().len()
 }
 
@@ -38,7 +38,7 @@ fn a_page_that_holds_everything_is_one_request() {
         where_: Some(r#"{"active":"is.true"}"#.into()),
         ..query("devices")
     };
-    assert_eq!(count(&select(&script, &query, &Pages::default()).unwrap()), 25);
+    assert_eq!(count_of(&select(&script, &query, &Pages::default()).unwrap()), 25);
     assert_eq!(header(&script, 0, "Prefer").as_deref(), Some("count=exact"));
     assert_eq!(header(&script, 0, "Accept-Profile"), None);
     script.finish();
@@ -64,7 +64,7 @@ fn a_server_with_a_lower_cap_is_noticed_by_its_count() {
     let line = |offset: u32| format!("GET /rest/v1/t?select=*&order=name,id.desc&limit=1000&offset={offset}");
     let script =
         Script::new().then(&line(0), rows(0..100, Some(150))).then(&line(100), rows(100..150, Some(150)));
-    assert_eq!(count(&select(&script, &query("t"), &order).unwrap()), 150);
+    assert_eq!(count_of(&select(&script, &query("t"), &order).unwrap()), 150);
     script.finish();
 }
 
@@ -77,7 +77,7 @@ fn without_a_count_only_an_empty_page_is_the_end() {
             "GET /rest/v1/t?select=*&order=id.asc&limit=1000&offset=3",
             answer(416, r#"{"code":"PGRST103"}"#),
         );
-    assert_eq!(count(&select(&script, &query("t"), &Pages::default()).unwrap()), 3);
+    assert_eq!(count_of(&select(&script, &query("t"), &Pages::default()).unwrap()), 3);
     script.finish();
 }
 
@@ -87,7 +87,7 @@ fn a_limit_is_kept_over_pages_and_needs_no_count() {
     let line =
         |limit: u32, offset: u32| format!("GET /rest/v1/t?select=*&order=id&limit={limit}&offset={offset}");
     let script = Script::new().then(&line(3, 0), rows(0..3, None)).then(&line(2, 3), rows(3..5, None));
-    assert_eq!(count(&select(&script, &query("t"), &pages).unwrap()), 5);
+    assert_eq!(count_of(&select(&script, &query("t"), &pages).unwrap()), 5);
     assert_eq!(header(&script, 0, "Prefer"), None);
     script.finish();
     assert_eq!(
@@ -118,7 +118,7 @@ fn a_table_without_id_needs_an_order() {
         .then(&line("no,id.asc", 0), missing())
         .then(&line("no", 1000), rows(1000..1001, Some(1001)));
     let pages = Pages { order: Some("no".into()), ..Pages::default() };
-    assert_eq!(count(&select(&script, &query("t"), &pages).unwrap()), 1001);
+    assert_eq!(count_of(&select(&script, &query("t"), &pages).unwrap()), 1001);
 }
 
 #[test]
@@ -171,104 +171,99 @@ fn none_and_several_are_told_apart() {
     assert_eq!(one(&script, &query("t")).unwrap_err().kind, ErrorKind::InvalidInput);
 }
 
-fn target(returning: Option<&str>) -> Target<'static> {
-    Target { table: "members", returning: returning.map(Into::into), schema: None, max_affected: None }
-}
-
-#[test]
-fn writes_are_built_as_the_official_client_builds_them() {
-    // facts/supabase_wire_capture.json; ours asks for counts besides.
-    let stored = || answer_with(201, &[("Content-Range", "*/1")], "");
-    let script = Script::new()
-        .then("POST /rest/v1/members", stored())
-        .then("POST /rest/v1/members?columns=\"a\",\"b\"&select=*", answer(201, r#"[{"a":1},{"a":2,"b":3}]"#))
-        .then(
-            "POST /rest/v1/members?columns=\"employee_no\",\"x\"&on_conflict=employee_no&select=*",
-            answer(200, "[]"),
-        )
-        .then("POST /rest/v1/members?on_conflict=employee_no", stored())
-        .then("PATCH /rest/v1/members?id=eq.5&select=*", answer(200, r#"[{"a":1}]"#))
-        .then("DELETE /rest/v1/members?id=eq.5", answer_with(204, &[("Content-Range", "*/3")], ""));
-    let written = insert(&script, &target(None), r#"{"a":1}"#).unwrap();
-    assert_eq!(written, Written { count: Some(1), rows: "[]".into() });
-    let written = insert(&script, &target(Some("*")), r#"[{"a":1},{"a":2,"b":3}]"#).unwrap();
-    assert_eq!(written.count, Some(2));
-    upsert(
-        &script,
-        &target(Some("*")),
-        r#"[{"employee_no":"1","x":2}]"#,
-        Some("employee_no"),
-        Existing::Change,
-    )
-    .unwrap();
-    upsert(&script, &target(None), r#"{"employee_no":"1"}"#, Some("employee_no"), Existing::Keep).unwrap();
-    assert_eq!(
-        update(&script, &target(Some("*")), r#"{"id":"eq.5"}"#, r#"{"a":1}"#).unwrap().rows,
-        r#"[{"a":1}]"#
-    );
-    assert_eq!(delete(&script, &target(None), r#"{"id":"eq.5"}"#).unwrap().count, Some(3));
-    script.finish();
-    let prefer: Vec<String> = (0..6).map(|index| header(&script, index, "Prefer").unwrap()).collect();
-    assert_eq!(
-        prefer,
-        [
-            "missing=default, return=minimal, count=exact",
-            "missing=default, return=representation, count=exact",
-            "resolution=merge-duplicates, missing=default, return=representation, count=exact",
-            "resolution=ignore-duplicates, missing=default, return=minimal, count=exact",
-            "return=representation, count=exact",
-            "return=minimal, count=exact",
-        ]
-    );
-    assert_eq!(script.body(0), r#"{"a":1}"#);
-}
-
-#[test]
-fn writes_that_cannot_be_meant_are_not_sent() {
-    let nobody = Script::new();
-    assert!(update(&nobody, &target(None), "{}", r#"{"a":1}"#).is_err());
-    assert!(update(&nobody, &target(None), r#"{"id":[]}"#, r#"{"a":1}"#).is_err());
-    assert!(update(&nobody, &target(None), r#"{"id":"eq.1"}"#, "{}").is_err());
-    assert!(delete(&nobody, &target(None), "{}").is_err());
-    assert!(insert(&nobody, &target(None), "5").is_err());
-    assert!(insert(&nobody, &target(None), "[5]").is_err());
-    assert_eq!(insert(&nobody, &target(None), "[]").unwrap().count, Some(0));
-    let elsewhere = Target { table: "../auth", returning: None, schema: None, max_affected: None };
-    assert!(insert(&nobody, &elsewhere, r#"{"a":1}"#).is_err());
-}
-
-#[test]
-fn a_bound_on_changed_rows_is_passed_on_strictly() {
-    let body = r#"{"code":"PGRST124","message":"Query result exceeds max-affected preference constraint","details":"The query affects 2 rows","hint":null}"#;
-    let script = Script::new().then("DELETE /rest/v1/members?a=eq.1", answer(400, body));
-    let target = Target { max_affected: Some(1), schema: Some("hr".into()), ..target(None) };
-    let error = delete(&script, &target, r#"{"a":"eq.1"}"#).unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::Conflict, Effect::None));
-    assert_eq!(
-        header(&script, 0, "Prefer").as_deref(),
-        Some("return=minimal, count=exact, max-affected=1, handling=strict")
-    );
-    assert_eq!(header(&script, 0, "Content-Profile").as_deref(), Some("hr"));
-}
-
-#[test]
-fn functions_are_called_with_named_arguments() {
-    let script = Script::new()
-        .then("POST /rest/v1/rpc/add_them", answer(200, "3"))
-        .then("POST /rest/v1/rpc/touch", answer(204, ""));
-    assert_eq!(rpc(&script, "add_them", Some(r#"{"a":1,"b":2}"#), None).unwrap(), "3");
-    assert_eq!(rpc(&script, "touch", None, None).unwrap(), "null");
-    assert_eq!((script.body(0), script.body(1)), (r#"{"a":1,"b":2}"#.to_owned(), "{}".to_owned()));
-}
-
-#[test]
-fn an_unreadable_success_of_a_write_counts_as_applied() {
-    let script = Script::new().then("POST /rest/v1/rpc/f", answer(200, "<html>"));
-    let error = rpc(&script, "f", None, None).unwrap_err();
-    assert_eq!((error.kind, error.effect), (ErrorKind::Protocol, Effect::Applied));
-}
-
 #[test]
 fn blanks_in_lists_of_columns_go_and_quoted_ones_stay() {
     assert_eq!(without_blanks("id, \"full name\", b ( x, y )"), "id,\"full name\",b(x,y)");
+}
+
+#[test]
+fn embedded_tables_have_an_order_and_a_limit_of_their_own() {
+    let line = "GET /rest/v1/members?select=id,logs(at)&logs.kind=eq.in&logs.order=at.desc.nullslast,id&logs.limit=1";
+    let script = Script::new().then(line, answer(406, "{}"));
+    let query = Query {
+        columns: Some("id, logs(at)".into()),
+        where_: Some(r#"{"logs.kind":"eq.in"}"#.into()),
+        embeds: Some(r#"{"logs":{"order":"at.desc.nullslast, id","limit":1}}"#.into()),
+        ..query("members")
+    };
+    assert!(one(&script, &query).is_err());
+    script.finish();
+    for embeds in [r#"{"logs":1}"#, r#"{"logs":{"sort":"at"}}"#, r#"{"logs":{"limit":"x"}}"#, r#"{"":{}}"#] {
+        let query = Query { embeds: Some(embeds.into()), ..super::tests::query("members") };
+        assert_eq!(one(&Script::new(), &query).unwrap_err().kind, ErrorKind::InvalidInput, "{embeds}");
+    }
+}
+
+#[test]
+fn maybe_one_counts_the_rows_itself() {
+    // facts/supabase_wire_capture.json, "maybeSingle": a plain Accept.
+    let line = "GET /rest/v1/t?select=*&id=eq.1&limit=2";
+    let by_id = || Query { where_: Some(r#"{"id":"eq.1"}"#.into()), ..query("t") };
+    let script = Script::new()
+        .then(line, answer(200, "[]"))
+        .then(line, answer(200, r#"[{"id":1}]"#))
+        .then(line, answer(200, r#"[{"id":1},{"id":2}]"#))
+        .then(line, answer(200, "{}"));
+    assert_eq!(maybe_one(&script, &by_id()).unwrap(), "null");
+    assert_eq!(maybe_one(&script, &by_id()).unwrap(), r#"{"id":1}"#);
+    assert_eq!(maybe_one(&script, &by_id()).unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(maybe_one(&script, &by_id()).unwrap_err().kind, ErrorKind::Protocol);
+    assert_eq!(header(&script, 0, "Accept"), None);
+}
+
+#[test]
+fn rows_are_counted_without_being_sent() {
+    let line = "HEAD /rest/v1/t?select=*&a=eq.1";
+    let by_a = || Query { where_: Some(r#"{"a":"eq.1"}"#.into()), ..query("t") };
+    let range = |text: &str| answer_with(200, &[("Content-Range", text)], "");
+    let script = Script::new()
+        .then(line, range("0-24/25"))
+        .then(line, range("*/0"))
+        .then(line, answer_with(206, &[("Content-Range", "0-999/12000")], ""))
+        .then(line, range("0-24/*"));
+    for (counting, expected) in [(Counting::Exact, 25), (Counting::Planned, 0), (Counting::Estimated, 12_000)]
+    {
+        assert_eq!(count(&script, &by_a(), counting).unwrap(), expected);
+    }
+    assert_eq!(count(&script, &by_a(), Counting::Exact).unwrap_err().kind, ErrorKind::Protocol);
+    let prefer: Vec<_> = (0..3).map(|index| header(&script, index, "Prefer").unwrap()).collect();
+    assert_eq!(prefer, ["count=exact", "count=planned", "count=estimated"]);
+
+    // The words of a refusal come with a second request.
+    let body = r#"{"code":"PGRST205","message":"Could not find the table","details":null,"hint":null}"#;
+    let script = Script::new()
+        .then(line, answer(404, ""))
+        .then("GET /rest/v1/t?select=*&a=eq.1&limit=1", answer(404, body));
+    let error = count(&script, &by_a(), Counting::Exact).unwrap_err();
+    assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::InvalidInput, Some("supabase:PGRST205")));
+}
+
+#[test]
+fn the_rows_of_a_function_are_read_page_by_page() {
+    // facts/supabase_wire_capture.json, "rpc get": arrays are `{1,2}`.
+    let line = |offset: u32| {
+        format!(
+            "GET /rest/v1/rpc/members_of?gym=7&kinds={{a,\"b c\"}}&select=id&active=is.true&order=id&limit=1000&offset={offset}"
+        )
+    };
+    let script = Script::new()
+        .then(&line(0), rows(0..1000, Some(1001)))
+        .then(&line(1000), rows(1000..1001, Some(1001)));
+    let members = Query {
+        args: serde_json::from_str(r#"{"gym":7,"kinds":["a","b c"]}"#).unwrap(),
+        columns: Some("id".into()),
+        where_: Some(r#"{"active":"is.true"}"#.into()),
+        ..query("members_of")
+    };
+    let pages = Pages { order: Some("id".into()), ..Pages::default() };
+    assert_eq!(count_of(&select(&script, &members, &pages).unwrap()), 1001);
+    script.finish();
+    let clash = Query {
+        args: serde_json::from_str(r#"{"active":true}"#).unwrap(),
+        where_: Some(r#"{"active":"is.true"}"#.into()),
+        ..query("f")
+    };
+    assert!(select(&Script::new(), &clash, &pages).is_err());
+    let null = Query { args: serde_json::from_str(r#"{"a":null}"#).unwrap(), ..query("f") };
+    assert!(select(&Script::new(), &null, &pages).is_err());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::answer::Call;
-use super::{DownloadMethod, Segment, scan};
+use super::{DownloadMethod, RangeAnswer, Segment, scan};
 use crate::ledger::{Kind, Ledger, Note};
 use crate::wire::generated::{Generated, Source};
 use crate::wire::{Answer, Reply};
@@ -28,8 +28,18 @@ pub(super) fn download(call: &Call<'_>) -> Reply {
     let Some(lease) = Lease::take(&call.machine.downloading, habits.max_parallel) else {
         return refuse(call, &segment.name, "deviceBusy", call.error("deviceBusy"));
     };
-    let (from, to) = range(call, segment.bytes).unwrap_or((0, segment.bytes));
-    let partial = (from, to) != (0, segment.bytes);
+    let whole = (0, segment.bytes);
+    let ((from, to), segment) = match (range(call, segment.bytes), habits.range) {
+        (None, _) | (_, RangeAnswer::Ignored) => (whole, segment),
+        (Some(part), RangeAnswer::Honoured) => (part, segment),
+        (Some(_), RangeAnswer::NotSatisfiable) => {
+            let answer = Answer::empty(416).with("Content-Range", format!("bytes */{}", segment.bytes));
+            return refuse(call, &segment.name, "416", answer);
+        }
+        (Some((from, to)), RangeAnswer::OtherPart) => ((0, to - from), segment),
+        (Some(part), RangeAnswer::OtherContent) => (part, segment.with_other_content()),
+    };
+    let partial = (from, to) != whole;
     let mut headers = vec![("Content-Type".to_owned(), "video/mp4".to_owned())];
     if partial {
         headers.push(("Content-Range".to_owned(), format!("bytes {from}-{}/{}", to - 1, segment.bytes)));
@@ -40,6 +50,7 @@ pub(super) fn download(call: &Call<'_>) -> Reply {
     };
     let sending = Sending {
         segment,
+        from,
         expected: to - from,
         sent: AtomicU64::new(0),
         ledger: call.machine.ledger.clone(),
@@ -83,11 +94,8 @@ fn wanted(call: &Call<'_>) -> Option<Segment> {
     })
 }
 
-/// `Range: bytes=FROM-` or `bytes=FROM-TO`, where it is honoured.
+/// `Range: bytes=FROM-` or `bytes=FROM-TO`; the end is not included.
 fn range(call: &Call<'_>, bytes: u64) -> Option<(u64, u64)> {
-    if !call.habits.range {
-        return None;
-    }
     let (from, to) = call.request.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
     let from: u64 = from.parse().ok()?;
     let to = if to.is_empty() { bytes } else { to.parse::<u64>().ok()?.saturating_add(1).min(bytes) };
@@ -114,6 +122,7 @@ impl Drop for Lease {
 
 struct Sending {
     segment: Segment,
+    from: u64,
     expected: u64,
     sent: AtomicU64,
     ledger: Ledger,
@@ -140,7 +149,8 @@ impl Source for Sending {
 impl Drop for Sending {
     fn drop(&mut self) {
         let sent = self.sent.load(Ordering::Relaxed);
-        let text = format!("{sent} of {} bytes", self.expected);
+        let from = if self.from == 0 { String::new() } else { format!(" from {}", self.from) };
+        let text = format!("{sent} of {} bytes{from}", self.expected);
         self.ledger.write(Note { note: Some(text), ..self.note.clone() });
     }
 }
@@ -183,15 +193,28 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_honoured_only_by_recorders_that_do() -> anyhow::Result<()> {
-        for (honoured, expected) in [(true, (206, 100)), (false, (200, 0))] {
-            let machine = machine(|habits| habits.range = honoured)?;
-            let reply = ask(&machine, "GET", Some("bytes=100-"));
-            let found = match &reply {
-                Reply::Generated(generated) => (generated.status, generated.from),
-                _ => (0, 0),
+    fn a_range_gets_what_the_recorder_is_told_to_do_with_it() -> anyhow::Result<()> {
+        let whole = machine(|_| {})?.track_segments(&RecorderHabits::default(), 101)[0].bytes;
+        for (range, expected) in [
+            (RangeAnswer::Ignored, Some((200, 0, None))),
+            (RangeAnswer::Honoured, Some((206, 100, Some(format!("bytes 100-{}/{whole}", whole - 1))))),
+            (RangeAnswer::OtherPart, Some((206, 0, Some(format!("bytes 0-{}/{whole}", whole - 101))))),
+            (RangeAnswer::OtherContent, Some((206, 100, Some(format!("bytes 100-{}/{whole}", whole - 1))))),
+            (RangeAnswer::NotSatisfiable, None),
+        ] {
+            let machine = machine(|habits| habits.range = range)?;
+            let told = |headers: &[(String, String)]| {
+                headers.iter().find(|(name, _)| name == "Content-Range").map(|(_, value)| value.clone())
             };
-            assert_eq!(found, expected);
+            let found = match ask(&machine, "GET", Some("bytes=100-")) {
+                Reply::Generated(made) => Some((made.status, made.from, told(&made.headers))),
+                Reply::Answer(answer) => {
+                    assert_eq!(answer.status, 416);
+                    None
+                }
+                _ => anyhow::bail!("{range:?}: neither a recording nor a refusal"),
+            };
+            assert_eq!(found, expected, "{range:?}");
         }
         Ok(())
     }

@@ -69,6 +69,12 @@ impl Segment {
         hex::encode(hash.finalize())
     }
 
+    /// The same segment as if something else had been recorded.
+    pub(crate) fn with_other_content(mut self) -> Self {
+        self.seed = mix(self.seed ^ 1);
+        self
+    }
+
     /// Fills `into` with the bytes from `at` on.
     pub(crate) fn fill(&self, at: u64, into: &mut [u8]) {
         let header = if self.container == Container::Imkh { IMKH_BYTES } else { 0 };

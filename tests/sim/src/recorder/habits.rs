@@ -79,8 +79,8 @@ pub struct RecorderHabits {
     pub max_parallel: usize,
     /// Downloads come in drops.
     pub slow: Option<Drip>,
-    /// `Range` is honoured.
-    pub range: bool,
+    /// What a download with `Range` gets.
+    pub range: RangeAnswer,
 }
 
 impl Default for RecorderHabits {
@@ -118,7 +118,7 @@ impl Default for RecorderHabits {
             xml_in_200: None,
             max_parallel: 3,
             slow: None,
-            range: false,
+            range: RangeAnswer::Ignored,
         }
     }
 }
@@ -226,6 +226,19 @@ choices! {
         Empty,
         /// With a line break in it.
         Newline,
+    }
+    /// What a download with `Range` gets (RFC 9110 section 14; nobody has seen a recorder honour it, facts/isapi.md 7.6).
+    RangeAnswer {
+        /// 200 and the whole.
+        Ignored,
+        /// 206 and that part.
+        Honoured,
+        /// 416, whatever was asked for.
+        NotSatisfiable,
+        /// 206 and the part of that length at the beginning.
+        OtherPart,
+        /// 206 and that part, of other content.
+        OtherContent,
     }
     /// Which method downloads; the other gets `methodNotAllowed`.
     DownloadMethod {

@@ -6,10 +6,19 @@ use super::Role;
 use super::query::Query;
 use super::refusal::Refusal;
 use super::rest::{Call, Media, content_range};
+use super::schema::Row;
 use super::select;
 use crate::wire::Answer;
 
 pub(super) fn answer(call: &Call<'_>, table: &str, query: &Query) -> Result<Answer, Refusal> {
+    let database = call.supabase.database();
+    let rows = database.need(table)?.rows.clone();
+    drop(database);
+    page(call, table, rows, query)
+}
+
+/// The part of these rows of a table that the query asks for.
+pub(super) fn page(call: &Call<'_>, table: &str, rows: Vec<Row>, query: &Query) -> Result<Answer, Refusal> {
     let database = call.supabase.database();
     let table = database.need(table)?;
     select::check(&database, table, &query.items, query, &[])?;
@@ -20,7 +29,7 @@ pub(super) fn answer(call: &Call<'_>, table: &str, query: &Query) -> Result<Answ
         let most = last.map_or(usize::MAX, |last| (last + 1).saturating_sub(first));
         clauses.limit = Some(clauses.limit.map_or(most, |limit| limit.min(most)));
     }
-    let seen = if call.role == Role::Service { table.rows.clone() } else { Vec::new() };
+    let seen = if call.role == Role::Service { rows } else { Vec::new() };
     let mut rows = Vec::new();
     for row in clauses.apply(table, seen)? {
         rows.extend(select::shape(&database, table, &row, &query.items, query, &[])?);

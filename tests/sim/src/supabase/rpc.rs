@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Role;
-use super::query::is_reserved;
+use super::query::{Query, is_reserved};
+use super::read;
 use super::refusal::Refusal;
 use super::rest::{Call, content_range};
 use super::schema::Row;
@@ -14,16 +14,28 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
     ("add_them", &["a", "b"]),
     ("echo", &["value"]),
     ("active_devices", &[]),
+    ("devices_from", &["from_port"]),
     ("noop", &[]),
     ("fail", &["message"]),
 ];
 
+fn gives_rows(name: &str) -> bool {
+    matches!(name, "active_devices" | "devices_from")
+}
+
+fn is_argument(name: &str, key: &str) -> bool {
+    FUNCTIONS.iter().any(|(known, arguments)| *known == name && arguments.contains(&key))
+}
+
 pub(super) fn answer(call: &Call<'_>, name: &str) -> Result<Answer, Refusal> {
     let given: Map<String, Value> = match call.request.method.as_str() {
         "GET" | "HEAD" => {
-            let plain =
-                call.request.parameters().into_iter().filter(|(key, _)| !is_reserved(key) && key != "apikey");
-            plain.map(|(key, value)| (key, value.into())).collect()
+            let parameters = call.request.parameters().into_iter();
+            // What is none of its arguments narrows the rows that it gives, where it gives any.
+            let given = parameters.filter(|(key, _)| {
+                !is_reserved(key) && key != "apikey" && (!gives_rows(name) || is_argument(name, key))
+            });
+            given.map(|(key, value)| (key, value.into())).collect()
         }
         "POST" if call.request.body.is_empty() => Map::new(),
         "POST" => match serde_json::from_slice(&call.request.body) {
@@ -61,13 +73,20 @@ pub(super) fn answer(call: &Call<'_>, name: &str) -> Result<Answer, Refusal> {
             return Err(Refusal::new(400, "P0001", message));
         }
         _ => {
-            let active = |row: &&Row| row.get("active") == Some(&Value::Bool(true));
+            let from =
+                given.get("from_port").map(|value| super::value::Type::Bigint.cast(value)).transpose()?;
+            let from = from.and_then(|from| from.as_i64()).unwrap_or_default();
+            let fits = |row: &&Row| {
+                row.get("active") == Some(&Value::Bool(true))
+                    && row.get("port").and_then(Value::as_i64).is_some_and(|port| port >= from)
+            };
             let database = call.supabase.database();
-            let rows: Vec<Row> = database.need("devices")?.rows.iter().filter(active).cloned().collect();
+            let rows: Vec<Row> = database.need("devices")?.rows.iter().filter(fits).cloned().collect();
             drop(database);
-            let rows = if call.role == Role::Service { rows } else { Vec::new() };
-            let range = content_range(0, rows.len(), call.wishes.count.then_some(rows.len()));
-            return Ok(call.headed(call.deliver(200, rows)?, range));
+            let parameters = call.request.parameters();
+            let narrowing: Vec<_> =
+                parameters.into_iter().filter(|(key, _)| !is_argument(name, key)).collect();
+            return read::page(call, "devices", rows, &Query::parse(&narrowing)?);
         }
     };
     Ok(Answer::json(200, &value))

@@ -1,21 +1,37 @@
 //! `/storage/v1/`: buckets, files, signed addresses. Nearly all errors are HTTP 400 with the status as text inside.
 
+mod buckets;
 mod signed;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{PUBLISHABLE_KEY, SERVICE_KEY, Supabase};
+use super::{PUBLISHABLE_KEY, Role, SERVICE_KEY, Supabase, legacy};
 use crate::ledger::Kind;
 use crate::wire::{Answer, Request, multipart};
 
 /// Stored files by bucket.
 pub(super) struct Shelf {
     buckets: BTreeMap<String, Bucket>,
+    lie: StorageLie,
+}
+
+/// What the storage does although it says yes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageLie {
+    /// What it says.
+    #[default]
+    None,
+    /// Nothing: what is uploaded, copied or made is not there afterwards.
+    Forgets,
+    /// It keeps the first half of what is uploaded.
+    Halves,
 }
 
 struct Bucket {
@@ -43,7 +59,17 @@ impl Shelf {
             objects: BTreeMap::new(),
         };
         let photos = bucket(true, &["image/jpeg", "image/png"]);
-        Self { buckets: [("photos".to_owned(), photos), ("documents".to_owned(), bucket(false, &[]))].into() }
+        let buckets = [("photos".to_owned(), photos), ("documents".to_owned(), bucket(false, &[]))].into();
+        Self { buckets, lie: StorageLie::None }
+    }
+
+    pub(super) fn set_lie(&mut self, lie: StorageLie) {
+        self.lie = lie;
+    }
+
+    /// The names of a bucket's files; `None` if there is no such bucket.
+    pub(super) fn names(&self, bucket: &str) -> Option<Vec<String>> {
+        Some(self.buckets.get(bucket)?.objects.keys().cloned().collect())
     }
 
     pub(super) fn put(&mut self, bucket: &str, name: &str, content_type: &str, body: Bytes) {
@@ -94,6 +120,9 @@ pub(super) fn answer(supabase: &Supabase, request: &Request, path: &str) -> Answ
         ("GET" | "HEAD", ["object", "sign", bucket, name @ ..]) => {
             signed::signed(supabase, request, bucket, &name.join("/"))
         }
+        ("PUT", ["object", "upload", "sign", bucket, name @ ..]) => {
+            signed::upload(supabase, request, bucket, &name.join("/"))
+        }
         _ => match may_enter(request) {
             Err(answer) => Err(answer),
             Ok(()) => private(supabase, request, method, &words),
@@ -109,7 +138,19 @@ fn may_enter(request: &Request) -> Result<(), Answer> {
         Some(PUBLISHABLE_KEY) => {
             Err(error("403", "Unauthorized", "new row violates row-level security policy"))
         }
-        Some(_) => Err(error("403", "Unauthorized", "Invalid Compact JWS")),
+        Some(token) => match legacy::read(token) {
+            Ok(Role::Service) => Ok(()),
+            Ok(Role::Anonymous) => {
+                Err(error("403", "Unauthorized", "new row violates row-level security policy"))
+            }
+            Err(legacy::Flaw::NoToken) => Err(error("403", "Unauthorized", "Invalid Compact JWS")),
+            Err(legacy::Flaw::Signature) => {
+                Err(error("403", "Unauthorized", "signature verification failed"))
+            }
+            Err(legacy::Flaw::Expired) => {
+                Err(error("403", "Unauthorized", "\"exp\" claim timestamp check failed"))
+            }
+        },
         None => Err(error("400", "Error", "headers must have required property 'authorization'")),
     }
 }
@@ -118,17 +159,9 @@ type Outcome = Result<Answer, Answer>;
 
 fn private(supabase: &Supabase, request: &Request, method: &str, words: &[&str]) -> Outcome {
     match (method, words) {
-        ("GET", ["bucket"]) => {
-            let shelf = supabase.shelf();
-            Ok(Answer::json(
-                200,
-                &shelf.buckets.iter().map(|(name, bucket)| bucket_json(name, bucket)).collect(),
-            ))
-        }
-        ("GET", ["bucket", name]) => {
-            let shelf = supabase.shelf();
-            let bucket = shelf.buckets.get(*name).ok_or_else(no_bucket)?;
-            Ok(Answer::json(200, &bucket_json(name, bucket)))
+        (_, ["bucket", rest @ ..]) => buckets::answer(supabase, request, method, rest),
+        ("POST", ["object", "upload", "sign", bucket, name @ ..]) => {
+            signed::ticket(supabase, request, bucket, &name.join("/"))
         }
         ("POST", ["object", "sign", bucket]) => signed::sign_many(supabase, request, bucket),
         ("POST", ["object", "sign", bucket, name @ ..]) => {
@@ -213,10 +246,21 @@ fn upload(supabase: &Supabase, request: &Request, bucket: &str, name: &str, over
     if overwrite && !exists {
         return Err(no_object());
     }
-    let id = held.put(name, &kind, body);
+    let id = keep(&mut shelf, bucket, name, &kind, body)?;
     drop(shelf);
     note(supabase, request, &format!("{bucket}/{name}"), if exists { "overwrite" } else { "create" });
     Ok(Answer::json(200, &json!({ "Id": id, "Key": format!("{bucket}/{name}") })))
+}
+
+/// Stores a file, or does what it does instead; the id is given in any case.
+fn keep(shelf: &mut Shelf, bucket: &str, name: &str, kind: &str, body: Bytes) -> Result<String, Answer> {
+    let lie = shelf.lie;
+    let held = shelf.buckets.get_mut(bucket).ok_or_else(no_bucket)?;
+    Ok(match lie {
+        StorageLie::None => held.put(name, kind, body),
+        StorageLie::Forgets => uuid::Uuid::new_v4().to_string(),
+        StorageLie::Halves => held.put(name, kind, body.slice(..body.len() / 2)),
+    })
 }
 
 fn remove(supabase: &Supabase, request: &Request, bucket: &str) -> Outcome {
@@ -238,25 +282,29 @@ fn transfer(supabase: &Supabase, request: &Request, moves: bool) -> Outcome {
     let given = body(request)?;
     let text = |key: &str| given.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (bucket, from, to) = (text("bucketId"), text("sourceKey"), text("destinationKey"));
+    let target = match text("destinationBucket") {
+        other if !other.is_empty() => other,
+        _ => bucket.clone(),
+    };
     let mut shelf = supabase.shelf();
-    let held = shelf.buckets.get_mut(&bucket).ok_or_else(no_bucket)?;
-    if held.objects.contains_key(&to) {
+    if shelf.buckets.get(&target).ok_or_else(no_bucket)?.objects.contains_key(&to) {
         return Err(error("409", "Duplicate", "The resource already exists"));
     }
+    let held = shelf.buckets.get(&bucket).ok_or_else(no_bucket)?;
     let source = held.objects.get(&from).ok_or_else(no_object)?;
     let (kind, body) = (source.content_type.clone(), source.body.clone());
-    let id = held.put(&to, &kind, body);
-    if moves {
+    let id = keep(&mut shelf, &target, &to, &kind, body)?;
+    if moves && let Some(held) = shelf.buckets.get_mut(&bucket) {
         held.objects.remove(&from);
     }
     drop(shelf);
-    note(supabase, request, &format!("{bucket}/{to}"), if moves { "move" } else { "copy" });
+    note(supabase, request, &format!("{target}/{to}"), if moves { "move" } else { "copy" });
     Ok(Answer::json(
         200,
         &if moves {
             json!({ "message": "Successfully moved" })
         } else {
-            json!({ "Id": id, "Key": format!("{bucket}/{to}") })
+            json!({ "Id": id, "Key": format!("{target}/{to}") })
         },
     ))
 }
@@ -312,6 +360,16 @@ fn list(supabase: &Supabase, request: &Request, bucket: &str) -> Outcome {
         rows.insert(row.0.to_owned(), row.1);
     }
     let mut rows: Vec<Value> = rows.into_values().collect();
+    let column =
+        given.get("sortBy").and_then(|by| by.get("column")).and_then(Value::as_str).unwrap_or("name");
+    if !matches!(column, "name" | "created_at" | "updated_at" | "last_accessed_at") {
+        return Err(error("400", "Error", "body/sortBy/column must be equal to one of the allowed values"));
+    }
+    // Folders have no times and come last, as nulls do.
+    rows.sort_by_key(|row| {
+        let value = row.get(column).and_then(Value::as_str).map(str::to_owned);
+        (value.is_none(), value)
+    });
     if given.get("sortBy").and_then(|by| by.get("order")).and_then(Value::as_str) == Some("desc") {
         rows.reverse();
     }
@@ -323,11 +381,6 @@ fn body(request: &Request) -> Result<Map<String, Value>, Answer> {
         Ok(Value::Object(map)) => Ok(map),
         _ => Err(error("400", "Error", "body must be object")),
     }
-}
-
-fn bucket_json(name: &str, bucket: &Bucket) -> Value {
-    let types = if bucket.types.is_empty() { Value::Null } else { json!(bucket.types) };
-    json!({ "id": name, "name": name, "public": bucket.public, "file_size_limit": bucket.limit, "allowed_mime_types": types })
 }
 
 fn note(supabase: &Supabase, request: &Request, subject: &str, verb: &str) {

@@ -1,8 +1,9 @@
 //! Doors, clock, network, receivers of events and the log (`facts/isapi.md 2.4`, `5.1`, `5.4`, `6`).
 
-use jiff::{SignedDuration, Timestamp, civil, tz};
+use jiff::{Timestamp, civil, tz};
 use serde_json::{Map, Value, json};
 
+use super::alarm::local_time;
 use super::answer::{Call, escaped};
 use super::extras::{Happening, TimeServer, element, unused_slot};
 use super::search::Page;
@@ -103,6 +104,7 @@ fn move_door(call: &Call<'_>, door: &str) -> Result<Answer, Answer> {
         extras.happened(5, if command == "close" { 22 } else { 21 }, None, fields);
     }
     drop(extras);
+    call.device.news.send_replace(());
     note(call, Kind::DoorControl, &format!("{number} {command}"), kept);
     Ok(done(call))
 }
@@ -271,8 +273,9 @@ fn set_host(call: &Call<'_>, slot: &str) -> Result<Answer, Answer> {
         }
     }
     let kept = !call.quirks.lying_settings;
-    if kept && let Some(slot) = call.device.extras().hosts.get_mut(place) {
-        *slot = inner.to_owned();
+    if kept {
+        call.device.extras().point(place, inner.to_owned());
+        call.device.news.send_replace(());
     }
     note(call, Kind::SettingWrite, &format!("hosts/{}", place + 1), kept);
     Ok(done(call))
@@ -280,9 +283,7 @@ fn set_host(call: &Call<'_>, slot: &str) -> Result<Answer, Answer> {
 
 fn clear_host(call: &Call<'_>, slot: &str) -> Result<Answer, Answer> {
     let place = place(call, slot)?;
-    if let Some(slot) = call.device.extras().hosts.get_mut(place) {
-        *slot = unused_slot(place + 1);
-    }
+    call.device.extras().point(place, unused_slot(place + 1));
     note(call, Kind::SettingWrite, &format!("hosts/{}", place + 1), true);
     Ok(done(call))
 }
@@ -323,18 +324,14 @@ fn search_log(call: &Call<'_>) -> Result<Answer, Answer> {
 }
 
 fn row(call: &Call<'_>, one: &Happening) -> Value {
-    let minutes = call.quirks.utc_offset_minutes;
-    let shifted = one.at + SignedDuration::from_mins(i64::from(minutes));
-    let local = shifted.to_zoned(tz::TimeZone::UTC).datetime();
+    let time = local_time(call.quirks, one.at);
     let mut row = Map::new();
     row.insert("major".to_owned(), one.major.into());
     row.insert("minor".to_owned(), one.minor.into());
     if call.quirks.events_without_serial {
-        row.insert("time".to_owned(), local.strftime("%Y-%m-%d %H:%M:%S").to_string().into());
+        row.insert("time".to_owned(), time.get(..19).unwrap_or_default().replace('T', " ").into());
     } else {
-        let sign = if minutes < 0 { '-' } else { '+' };
-        let offset = format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60);
-        row.insert("time".to_owned(), format!("{}{offset}", local.strftime("%Y-%m-%dT%H:%M:%S")).into());
+        row.insert("time".to_owned(), time.into());
         row.insert("serialNo".to_owned(), one.serial.into());
     }
     if let Some(number) = &one.employee_no {

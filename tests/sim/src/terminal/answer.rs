@@ -3,7 +3,7 @@
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
-use super::{Device, administration, cards, faces, search, system, users};
+use super::{Device, administration, cards, faces, push, search, system, users};
 use crate::auth::Refusal;
 use crate::fault::html;
 use crate::quirks::{LockBody, Quirks};
@@ -91,6 +91,7 @@ const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/isapi/accesscontrol/userinfodetail/deleteprocess", Action::Cards(cards::Action::DeleteProcess)),
     ("GET", "/isapi/accesscontrol/cardinfo/count", Action::Cards(cards::Action::Count)),
     ("POST", "/isapi/accesscontrol/cardinfo/record", Action::Cards(cards::Action::Record)),
+    ("PUT", "/isapi/accesscontrol/cardinfo/modify", Action::Cards(cards::Action::Modify)),
     ("POST", "/isapi/accesscontrol/cardinfo/search", Action::Cards(cards::Action::Search)),
     ("PUT", "/isapi/accesscontrol/cardinfo/delete", Action::Cards(cards::Action::Delete)),
     (
@@ -129,6 +130,12 @@ impl Call<'_> {
             && (path.contains("/remotecontrol/door/") || path.contains("/httphosts/"))
         {
             return Answer { status: 200, ..self.error(code, "") };
+        }
+        if self.request.method == "POST"
+            && let Some(slot) = path.strip_prefix("/isapi/event/notification/httphosts/")
+            && let Some(slot) = slot.strip_suffix("/test")
+        {
+            return push::test(self, slot).await;
         }
         if let Some(answer) = administration::numbered(self, &path) {
             return answer;

@@ -13,6 +13,7 @@ use crate::wire::Answer;
 pub(super) enum Action {
     Count,
     Record,
+    Modify,
     Search,
     Delete,
     DeletePeople,
@@ -29,6 +30,7 @@ pub(super) fn act(call: &Call<'_>, action: Action) -> Answer {
             Ok(call.json(200, &json!({ "CardInfoCount": { "cardNumber": number } })))
         }
         Action::Record => record(call),
+        Action::Modify => modify(call),
         Action::Search => search(call),
         Action::Delete => delete(call),
         Action::DeletePeople => delete_people(call),
@@ -62,6 +64,28 @@ fn record(call: &Call<'_>) -> Result<Answer, Answer> {
     fields.shift_remove("cardNo");
     if !call.quirks.lying {
         extras.cards.push(Card { employee_no: employee_no.clone(), card_no: card_no.clone(), fields });
+    }
+    drop(extras);
+    write(call, Kind::CardWrite, &format!("{employee_no}/{card_no}"));
+    Ok(call.success(&Value::Null))
+}
+
+fn modify(call: &Call<'_>) -> Result<Answer, Answer> {
+    let body = call.body()?;
+    let Some(Value::Object(given)) = body.get("CardInfo") else {
+        return Err(call.error("badJsonContent", "CardInfo"));
+    };
+    let text = |name: &str| given.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (employee_no, card_no) = (text("employeeNo"), text("cardNo"));
+    let mut extras = call.device.extras();
+    let Some(card) = extras.cards.iter_mut().find(|card| card.card_no == card_no) else {
+        return Err(call.error("cardNoNotExist", "cardNo"));
+    };
+    if !call.quirks.lying {
+        card.employee_no.clone_from(&employee_no);
+        card.fields.extend(given.clone());
+        card.fields.shift_remove("employeeNo");
+        card.fields.shift_remove("cardNo");
     }
     drop(extras);
     write(call, Kind::CardWrite, &format!("{employee_no}/{card_no}"));

@@ -54,6 +54,8 @@ pub(crate) struct Extras {
     pub(crate) server: TimeServer,
     /// The children of each slot, as XML text.
     pub(crate) hosts: Vec<String>,
+    /// The number of the last event that each slot's receiver has, or was too old for it.
+    given: Vec<u64>,
     pub(crate) log: Vec<Happening>,
     /// How many looks a deletion in the background still takes; `None` when there is none.
     pub(crate) deleting: Option<(u32, Vec<String>)>,
@@ -82,6 +84,7 @@ impl Default for Extras {
                 interval: "60".to_owned(),
             },
             hosts: vec![unused_slot(1), unused_slot(2)],
+            given: vec![0, 0],
             log: Vec::new(),
             deleting: None,
         }
@@ -96,9 +99,42 @@ impl Extras {
         employee_no: Option<&str>,
         fields: Map<String, Value>,
     ) {
+        self.happened_at(Timestamp::now(), major, minor, employee_no, fields);
+    }
+
+    /// The same with a time of its own, as after an outage.
+    pub(crate) fn happened_at(
+        &mut self,
+        at: Timestamp,
+        major: u32,
+        minor: u32,
+        employee_no: Option<&str>,
+        fields: Map<String, Value>,
+    ) {
         let serial = self.log.len() as u64 + 1;
         let employee_no = employee_no.map(str::to_owned);
-        self.log.push(Happening { serial, at: Timestamp::now(), major, minor, employee_no, fields });
+        self.log.push(Happening { serial, at, major, minor, employee_no, fields });
+    }
+
+    /// Writes a slot. Its receiver gets what happens from now on.
+    pub(crate) fn point(&mut self, slot: usize, inner: String) {
+        let latest = self.log.len() as u64;
+        if let (Some(host), Some(given)) = (self.hosts.get_mut(slot), self.given.get_mut(slot)) {
+            *host = inner;
+            *given = latest;
+        }
+    }
+
+    /// The oldest event that the slot's receiver does not have.
+    pub(crate) fn undelivered(&self, slot: usize) -> Option<&Happening> {
+        let given = *self.given.get(slot)?;
+        self.log.iter().find(|one| one.serial > given)
+    }
+
+    pub(crate) fn delivered(&mut self, slot: usize, serial: u64) {
+        if let Some(given) = self.given.get_mut(slot) {
+            *given = (*given).max(serial);
+        }
     }
 }
 

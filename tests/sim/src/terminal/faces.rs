@@ -27,9 +27,6 @@ pub(super) enum Action {
     Delete,
 }
 
-/// How many faces fit.
-const CAPACITY: usize = 3_000;
-
 pub(super) async fn act(call: &Call<'_>, action: Action) -> Answer {
     match action {
         Action::Libraries => call.success(&json!({ "FDLib": [
@@ -57,7 +54,7 @@ fn capabilities(call: &Call<'_>) -> Answer {
         "post,delete,put,get,setUp"
     };
     call.success(&json!({
-        "FDNameMaxLen": 64, "FDRecordDataMaxNum": CAPACITY, "supportFDFunction": functions, "isSuportFDSearch": true,
+        "FDNameMaxLen": 64, "FDRecordDataMaxNum": call.quirks.face_capacity, "supportFDFunction": functions, "isSuportFDSearch": true,
         "faceURLLen": call.quirks.face_url_max, "facePicFormat": "jpg",
     }))
 }
@@ -169,7 +166,9 @@ fn check_place(call: &Call<'_>, action: Action, data: &Map<String, Value>, fpid:
         (Action::Modify | Action::Edit, false) => {
             Err(refused(call, Some(fpid), &call.quirks.absent_face, "FPID"))
         }
-        (_, false) if library.faces.len() >= CAPACITY => Err(refused(call, Some(fpid), "deviceFaceFull", "")),
+        (_, false) if library.faces.len() >= call.quirks.face_capacity => {
+            Err(refused(call, Some(fpid), "deviceFaceFull", ""))
+        }
         _ => Ok(()),
     }
 }

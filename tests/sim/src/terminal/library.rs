@@ -1,5 +1,7 @@
 //! What is stored on a terminal.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::quirks::Quirks;
+
+/// Every picture that was ever stored, by sha256: the same one on many terminals is held once.
+static PICTURES: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Mutex::default);
 
 /// A person on a terminal.
 #[derive(Clone, Debug)]
@@ -92,10 +97,14 @@ impl Library {
         self.pictures += 1;
         let place = self.faces.iter().position(|face| face.fpid == fpid);
         let fields = place.map(|place| self.faces.remove(place).fields).unwrap_or_default();
+        let sha256 = hex::encode(Sha256::digest(&picture));
+        let mut pictures = PICTURES.lock().unwrap_or_else(PoisonError::into_inner);
+        // A copy, because what came is a part of a whole request, which would stay with it.
+        let held = pictures.entry(sha256.clone()).or_insert_with(|| Bytes::copy_from_slice(&picture));
         let face = Face {
             fpid: fpid.to_owned(),
-            sha256: hex::encode(Sha256::digest(&picture)),
-            picture,
+            sha256,
+            picture: held.clone(),
             source: source.to_owned(),
             stored_at: Timestamp::now(),
             fields,

@@ -195,6 +195,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, peer: &dyn Pee
                 while stream.read(&mut ignored).await? > 0 {}
                 return Ok(End::Closed);
             }
+            Reply::Live(answer) => {
+                answer.write(stream).await?;
+                return Ok(End::Closed);
+            }
             Reply::Generated(mut answer) => {
                 answer.close |= close;
                 if !answer.write(stream, to_head).await? {

@@ -1,5 +1,5 @@
 use anyhow::{Context as _, Result};
-use bascule_sim::{Fleet, SERVICE_KEY, Scenario};
+use bascule_sim::{Fleet, SERVICE_KEY, Scenario, StorageLie};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -135,5 +135,52 @@ async fn files_are_listed_by_level_moved_and_removed() -> Result<()> {
     .await?;
     assert_eq!(removed.json()?.as_array().map(Vec::len), Some(1));
     assert!(fleet.supabase().object("photos", "old/1.jpg").is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_ticket_is_for_one_file_and_keeps_its_word_about_replacing() -> Result<()> {
+    let fleet = fleet(1, Scenario::Calm).await?;
+    let made = post(&fleet, "object/upload/sign/documents/t/a%20b.txt", json!({})).await?;
+    let url = made["url"].as_str().context("no url")?.to_owned();
+    assert!(url.starts_with("/object/upload/sign/documents/t/a%20b.txt?token="), "{url}");
+    let base = format!("{}/storage/v1", fleet.supabase_url());
+    let put = |url: String| {
+        let request = reqwest::Client::new().put(url).header("x-upsert", "true").body("hello");
+        async move { Said::from(request.send().await?).await }
+    };
+    assert_eq!(put(format!("{base}{url}")).await?.status, 200);
+    let again = put(format!("{base}{url}")).await?;
+    assert_eq!(again.json()?["error"], "Duplicate", "the ticket did not allow to replace");
+    let other = put(format!("{base}{}", url.replace("a%20b", "c"))).await?;
+    assert_eq!(other.json()?["error"], "InvalidSignature");
+    // A ticket for uploading opens nothing, and one for reading stores nothing.
+    let token = made["token"].as_str().context("no token")?;
+    let read = plain(format!("{base}/object/sign/documents/t/a%20b.txt?token={token}")).await?;
+    assert_eq!(read.json()?["error"], "InvalidSignature");
+    Ok(())
+}
+
+#[tokio::test]
+async fn buckets_are_made_and_lies_are_told() -> Result<()> {
+    let fleet = fleet(1, Scenario::Calm).await?;
+    let bucket = json!({ "name": "new", "public": false, "allowed_mime_types": ["text/plain"] });
+    assert_eq!(post(&fleet, "bucket", bucket.clone()).await?["name"], "new");
+    assert_eq!(post(&fleet, "bucket", bucket).await?["error"], "Duplicate");
+    for (lie, held) in
+        [(StorageLie::Forgets, None), (StorageLie::Halves, Some(2)), (StorageLie::None, Some(4))]
+    {
+        fleet.supabase().lie(lie);
+        let text = [("content-type", "text/plain"), ("x-upsert", "true")];
+        let said = storage(&fleet, Method::POST, "object/new/a.txt", &text, b"four".to_vec()).await?;
+        assert_eq!(
+            (said.status, fleet.supabase().object("new", "a.txt").map(|body| body.len())),
+            (200, held)
+        );
+    }
+    let full = storage(&fleet, Method::DELETE, "bucket/new", &[], Vec::new()).await?;
+    assert_eq!(full.json()?["message"], "The bucket you tried to delete is not empty");
+    post(&fleet, "bucket/new/empty", json!({})).await?;
+    assert_eq!(storage(&fleet, Method::DELETE, "bucket/new", &[], Vec::new()).await?.status, 200);
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! The simulators against independent clients: reqwest, diqwest, and bytes on a socket.
 
+mod backend;
 mod database;
 mod digest;
+mod events;
 mod faces;
 mod files;
 mod fleet;
 mod hikcentral;
+mod hikpartner;
 mod lock;
 mod people;
 mod trouble;

@@ -1,5 +1,7 @@
 //! Tokens: fetched once for all who wait, renewed before they end, renewed once when the peer says so.
 
+use std::time::Duration;
+
 use bascule_workflow::failure::{Effect, Failure, Kind};
 use reqwest::header::{HeaderName, HeaderValue};
 
@@ -10,6 +12,9 @@ use crate::http::outgoing::Payload;
 use crate::http::receive::Received;
 use crate::http::{CallContext, Method, within};
 use crate::policy;
+
+/// When to ask again for a token that was not given although key and secret are right; peers do not say.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Inner {
     pub(super) async fn bearer(
@@ -154,6 +159,17 @@ impl Inner {
             Some(token) => {
                 admission.good().await?;
                 Ok(token)
+            }
+            None if status < 300
+                && let Some(code) = exchange.other_trouble(&answer) =>
+            {
+                admission.undecided().await?;
+                let text =
+                    format!("{} gave no token for now: it answered `{}`", self.label, code.escape_debug());
+                Err(Failure::new(Kind::Busy, text)
+                    .with_code("host:no-token")
+                    .with_retry_after(RETRY_AFTER)
+                    .with_details(serde_json::json!({ "status": status, "answer": self.words(&body) })))
             }
             None => {
                 admission.bad().await?;

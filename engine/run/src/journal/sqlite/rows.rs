@@ -21,7 +21,8 @@ pub(super) struct EntryRow {
     body: Option<String>,
     /// sha256 and text of a body that is kept apart.
     apart: Option<(String, String)>,
-    once: Option<(String, String)>,
+    /// Step, key, and the workflow where it is not the run's own.
+    once: Option<(String, String, Option<String>)>,
     pub(super) effect: RunEffect,
 }
 
@@ -48,8 +49,8 @@ impl EntryRow {
                 status: *status,
                 problem: failure.as_ref().map(|failure| failure.message.clone()),
             },
-            Entry::PlaceEnded { place, once: Some(key), .. } => {
-                once = Some((place.id().to_owned(), key.clone()));
+            Entry::PlaceEnded { place, once: Some(key), once_of, .. } => {
+                once = Some((place.id().to_owned(), key.clone(), once_of.clone()));
                 RunEffect::None
             }
             _ => RunEffect::None,
@@ -86,16 +87,17 @@ impl EntryRow {
         .bind(self.apart.as_ref().map(|(sha256, _)| sha256))
         .execute(&mut *tx)
         .await?;
-        if let Some((step, key)) = &self.once {
+        if let Some((step, key, workflow)) = &self.once {
             sqlx::query(
                 "INSERT INTO once_key (workflow, step, key, run_id, at)
-                 SELECT workflow, $2, $3, id, $4 FROM run WHERE id = $1
+                 SELECT coalesce($5, workflow), $2, $3, id, $4 FROM run WHERE id = $1
                  ON CONFLICT (workflow, step, key) DO NOTHING",
             )
             .bind(run)
             .bind(step)
             .bind(key)
             .bind(self.at)
+            .bind(workflow)
             .execute(&mut *tx)
             .await?;
         }
@@ -109,6 +111,16 @@ impl EntryRow {
                 .bind(status.name())
                 .bind(self.at)
                 .bind(problem)
+                .execute(&mut *tx)
+                .await?;
+                sqlx::query(
+                    "INSERT INTO run_end (run_id, attempt, status, at)
+                     SELECT id, attempt, $2, $3 FROM run WHERE id = $1
+                     ON CONFLICT (run_id, attempt) DO NOTHING",
+                )
+                .bind(run)
+                .bind(status.name())
+                .bind(self.at)
                 .execute(tx)
                 .await?;
             }

@@ -1,6 +1,7 @@
 //! The journal's tables.
 
-/// Instants are microseconds since 1970 (BIGINT), JSON is TEXT.
+/// Instants are microseconds since 1970 (BIGINT), JSON is TEXT. `run_end` holds the ends that nobody has looked at yet:
+/// a row is written with the end itself, and taken away by whoever starts other runs after it.
 pub(super) const STEPS: &[&str] = &["
     CREATE TABLE workflow_text (
         digest TEXT PRIMARY KEY,
@@ -66,4 +67,16 @@ pub(super) const STEPS: &[&str] = &["
         at       BIGINT NOT NULL,
         PRIMARY KEY (workflow, step, key)
     );
+", "
+    CREATE TABLE run_end (
+        run_id  TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+        attempt BIGINT NOT NULL,
+        status  TEXT NOT NULL,
+        at      BIGINT NOT NULL,
+        PRIMARY KEY (run_id, attempt)
+    );
+    CREATE INDEX run_open_by_key ON run (concurrency_key)
+        WHERE status IN ('queued', 'running') AND concurrency_key IS NOT NULL;
+", "
+    CREATE INDEX journal_cancel ON journal_entry (run_id, number) WHERE kind IN ('cancel-asked', 'reopened');
 "];

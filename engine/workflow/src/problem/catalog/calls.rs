@@ -59,5 +59,24 @@ pub(super) mod codes {
             "`triggers: - event:` starts functions that take a sink. Other functions are called by steps.",
             wrong: "triggers:\n  - event: { uses: isapi/device.info, with: { terminal: entrance } }\n",
             right: "triggers:\n  - event: { uses: isapi/events.stream, with: { terminal: entrance } }\n";
+        UNKNOWN_WORKFLOW = "WF052", "there is no such workflow",
+            "`uses: workflow/NAME` and `on-failure: NAME` name a workflow of the same project by its file's name without \
+             `.yaml`.",
+            wrong: "steps:\n  - uses: workflow/tidyup\n",
+            right: "steps:\n  - uses: workflow/tidy-up\n";
+        BROKEN_WORKFLOW = "WF053", "a workflow that has errors of its own",
+            "A workflow can only be called, or started after a failure, when it has no errors itself. `bascule check` \
+             shows them in its own file.",
+            wrong: "steps:\n  - uses: workflow/broken-one\n",
+            right: "steps:\n  - uses: workflow/tidy-up\n";
+        RECURSION = "WF054", "a workflow that would start itself",
+            "Calls of workflows, and alerts (`on-failure`), must not lead back to where they began: such a run would not \
+             end. For repetition there are `for-each` and `poll`.",
+            wrong: "steps:\n  - uses: workflow/example\n",
+            right: "steps:\n  - uses: workflow/tidy-up\n";
+        TOO_DEEP = "WF055", "workflows that call each other too deep",
+            "At most 8 workflows may stand inside each other, the outermost included.",
+            wrong: "steps:\n  - uses: workflow/deep-1\n",
+            right: "steps:\n  - uses: workflow/deep-2\n";
     }
 }

@@ -99,9 +99,10 @@ impl Database {
             "device_logs": {
                 "columns": {
                     "id": "bigint", "device_id": "text", "employee_id": "uuid", "event": "text", "status": "text",
-                    "details": "jsonb", "created_at": "timestamptz",
+                    "details": "jsonb", "created_at": "timestamptz", "event_id": "text", "occurred_at": "timestamptz",
+                    "device_serial": "text", "employee_no": "text",
                 },
-                "primary_key": ["id"], "defaults": { "id": "identity", "created_at": "now" },
+                "primary_key": ["id"], "unique": [["event_id"]], "defaults": { "id": "identity", "created_at": "now" },
                 "foreign_keys": [
                     { "column": "device_id", "table": "devices", "to": "id" },
                     { "column": "employee_id", "table": "employees", "to": "id" },

@@ -4,7 +4,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Outcome, body, error, get, no_bucket, no_object};
+use super::{Outcome, body, error, get, no_bucket, no_object, upload as store};
 use crate::supabase::Supabase;
 use crate::wire::{Answer, Request};
 
@@ -28,6 +28,44 @@ pub(super) fn sign_many(supabase: &Supabase, request: &Request, bucket: &str) ->
         }
     };
     Ok(Answer::json(200, &names.iter().filter_map(Value::as_str).map(one).collect()))
+}
+
+/// An address to which one file may be uploaded without a key, for two hours.
+pub(super) fn ticket(supabase: &Supabase, request: &Request, bucket: &str, name: &str) -> Outcome {
+    let upsert = request.header("x-upsert") == Some("true");
+    let shelf = supabase.shelf();
+    if shelf.buckets.get(bucket).ok_or_else(no_bucket)?.objects.contains_key(name) && !upsert {
+        return Err(error("409", "Duplicate", "The resource already exists"));
+    }
+    let until = Timestamp::now().checked_add(2.hours()).unwrap_or(Timestamp::MAX).as_second();
+    let token = token(&upload_key(bucket, upsert), name, until);
+    let path = signed_path(bucket, name, 1);
+    let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
+    let url = format!("{}?token={token}", path.replacen("/object/sign/", "/object/upload/sign/", 1));
+    Ok(Answer::json(200, &json!({ "url": url, "token": token })))
+}
+
+/// What a ticket for uploading is signed for; it opens nothing else.
+fn upload_key(bucket: &str, upsert: bool) -> String {
+    format!("upload:{upsert}:{bucket}")
+}
+
+/// The upload with a ticket. Whether it may replace is the ticket's word, not the request's.
+pub(super) fn upload(supabase: &Supabase, request: &Request, bucket: &str, name: &str) -> Outcome {
+    let given = request.parameter("token").unwrap_or_default();
+    let until = given.split('.').nth(1).and_then(|text| text.parse::<i64>().ok());
+    let until = until.ok_or_else(|| error("400", "InvalidJWT", "Invalid Compact JWS"))?;
+    let ticket =
+        [true, false].into_iter().find(|upsert| token(&upload_key(bucket, *upsert), name, until) == given);
+    let upsert =
+        ticket.ok_or_else(|| error("400", "InvalidSignature", "The url do not match the signature"))?;
+    if until <= Timestamp::now().as_second() {
+        return Err(error("400", "InvalidJWT", "\"exp\" claim timestamp check failed"));
+    }
+    let mut request = request.clone();
+    request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("x-upsert"));
+    request.headers.push(("x-upsert".to_owned(), upsert.to_string()));
+    store(supabase, &request, bucket, name, false)
 }
 
 fn expires(given: &Map<String, Value>) -> Result<i64, Answer> {

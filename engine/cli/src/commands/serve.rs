@@ -1,0 +1,265 @@
+//! `bascule serve`
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use bascule_run::clock::SystemClock;
+use bascule_run::observe::Broadcast;
+use bascule_run::{Parts, Runner};
+use bascule_server::{BindError, Metrics, Role, Server, ServerParts, Tokens};
+use bascule_trigger::{Book, DispatchParts, Dispatcher, Intake, TriggerParts, Triggers};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::arguments::Serve;
+use crate::exit::{Exit, coded_with_help};
+use crate::paint;
+use crate::serving::{
+    Address, FolderBook, Folders, PluginSources, RunLog, Together, start_logs, write_private,
+};
+use crate::site::{Places, Site, count};
+
+/// Events that a slow listener may be behind.
+const EVENTS: usize = 4096;
+/// How often it is looked whether the database can still be written.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long open answers may take once everything else has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Why the server ends.
+enum Why {
+    /// SIGTERM or Ctrl-C.
+    Asked,
+    /// Writing to disk failed; nothing more can be promised.
+    Broken(String),
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(places: Places, options: Serve) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    raise_file_limit();
+    let site = Arc::new(Site::open(places).await?);
+    start_logs(options.log_format, &options.log, site.secrets.redactor().clone());
+    let served = serve(&site, &options, &mut signals).await;
+    Address::remove(&site.places);
+    let exit = served?;
+    if exit == Exit::Success {
+        site.database.close().await;
+        paint::note("stopped; runs that had not ended go on with the next start");
+    }
+    Ok(exit)
+}
+
+async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Result<Exit> {
+    let clock = Arc::new(SystemClock);
+    let tokens = Tokens::open(site.database.clone()).await?;
+    let first = tokens.is_empty();
+    if first {
+        first_tokens(site, &tokens).await?;
+    }
+    let book = Arc::new(FolderBook::open(Arc::clone(site)).await?);
+    let (events, metrics) = (Broadcast::new(EVENTS), Arc::new(Metrics::default()));
+    let observer =
+        Together(vec![Arc::new(events.clone()), Arc::clone(&metrics) as _, Arc::new(RunLog::default())]);
+    let runner = Runner::with_call_timeout(
+        Parts {
+            journal: Arc::clone(&site.journal) as _,
+            invoke: book.switch(),
+            clock: Arc::clone(&clock) as _,
+            observer: Arc::new(observer),
+        },
+        site.project.limits.call,
+    );
+    let intake = Intake::open(site.database.clone(), &site.journal, Arc::clone(&clock) as _).await?;
+    let dispatcher = Dispatcher::start(DispatchParts {
+        runner,
+        journal: Arc::clone(&site.journal) as _,
+        intake: intake.clone(),
+        book: Arc::clone(&book) as _,
+        clock: Arc::clone(&clock) as _,
+        at_once: bascule_trigger::dispatch::AT_ONCE,
+    })
+    .await?;
+    let triggers = Triggers::start(TriggerParts {
+        intake: intake.clone(),
+        dispatcher: dispatcher.clone(),
+        journal: Arc::clone(&site.journal) as _,
+        book: Arc::clone(&book) as _,
+        clock: Arc::clone(&clock) as _,
+        zone: TimeZone::system(),
+        sources: Arc::new(PluginSources { steps: book.switch(), sources: book.sources() }),
+        folders: Arc::new(Folders { root: site.places.project.clone(), inventory: book.inventory() }),
+    });
+    let parts = ServerParts {
+        intake,
+        dispatcher: dispatcher.clone(),
+        book: Arc::clone(&book) as _,
+        reload: Arc::clone(&book) as _,
+        inventory: book.inventory(),
+        journal: Arc::clone(&site.journal) as _,
+        database: site.database.clone(),
+        secrets: site.secrets.clone(),
+        clock,
+        events,
+        tokens: tokens.clone(),
+        metrics,
+        scheduler: triggers.scheduler.clone(),
+        sources: triggers.events.clone(),
+        files: triggers.files.clone(),
+    };
+    let server = Server::bind(options.listen, parts)
+        .await
+        .map_err(|error| unreachable_address(error, options.listen))?;
+    let token = tokens.lend("this-computer", Role::Admin)?;
+    site.secrets.redactor().add(&token);
+    let url = format!("http://{}", server.address());
+    let address = Address { url: url.clone(), pid: std::process::id(), token: token.expose().to_owned() };
+    address.write(&site.places)?;
+    announce(site, &*book, &server, &url);
+    let watching = tokio::spawn({
+        let book = Arc::clone(&book);
+        async move { book.watch().await }
+    });
+    let why = tokio::select! {
+        () = signals.next() => Why::Asked,
+        reason = broken(site) => Why::Broken(reason),
+    };
+    watching.abort();
+    match why {
+        Why::Broken(reason) => {
+            paint::note(format!(
+                "the database can no longer be written ({reason}): stopping at once; check the disk"
+            ));
+            Ok(Exit::Storage)
+        }
+        Why::Asked => {
+            let limit = options.grace;
+            paint::note(format!(
+                "stopping: steps under way may take {} s more; once more stops at once",
+                limit.as_secs()
+            ));
+            server.close_intake();
+            let ending = async {
+                let (drained, ()) = tokio::join!(dispatcher.drain(limit), triggers.stop());
+                server.stop(LAST_ANSWERS).await;
+                drained
+            };
+            tokio::select! {
+                drained = ending => {
+                    if drained.cut_off > 0 {
+                        paint::note(format!("{} cut off in the middle of a call", count(drained.cut_off, "run")));
+                    }
+                    Ok(Exit::Success)
+                }
+                () = signals.next() => {
+                    paint::note("stopped at once; the next start goes on");
+                    Ok(Exit::Stopped)
+                }
+                reason = broken(site) => {
+                    paint::note(format!("the database can no longer be written ({reason}); check the disk"));
+                    Ok(Exit::Storage)
+                }
+            }
+        }
+    }
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Returns why, once the database cannot be written any more.
+async fn broken(site: &Site) -> String {
+    loop {
+        if let Some(reason) = site.database.broken() {
+            return reason;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// One token for each role, written where only this user can read them.
+async fn first_tokens(site: &Site, tokens: &Tokens) -> Result<()> {
+    let mut text =
+        String::from("# The first tokens of this data folder. Hand them out, then remove this file.\n");
+    for role in Role::ALL {
+        let (info, secret) = tokens.create(role.name(), role, Timestamp::now()).await?;
+        site.secrets.redactor().add(&secret);
+        text.push_str(&format!("{} {}\n", info.name, secret.expose()));
+    }
+    let file = site.places.data.join("tokens");
+    write_private(&file, text.as_bytes())?;
+    paint::note(format!(
+        "made a token for each role: {} (they cannot be shown again; `bascule token` makes and removes others)",
+        file.display()
+    ));
+    Ok(())
+}
+
+/// Says what is served.
+fn announce(site: &Site, book: &dyn Book, server: &Server, url: &str) {
+    let workflows = book.all();
+    let triggers: usize = workflows.iter().map(|workflow| workflow.triggers.len()).sum();
+    paint::note(format!(
+        "{} serves {} at {url}: {}, {}, {}",
+        paint::strong("bascule"),
+        site.places.project.display(),
+        count(workflows.len(), "workflow"),
+        count(triggers, "trigger"),
+        count(server.webhooks(), "webhook"),
+    ));
+    for workflow in &workflows {
+        let names: Vec<&str> = workflow.triggers.iter().map(|trigger| trigger.id.as_str()).collect();
+        let names = if names.is_empty() { "by hand only".to_owned() } else { names.join(", ") };
+        paint::note(format!("  {} {}", workflow.id, paint::dim(&names)));
+    }
+    if !server.address().ip().is_loopback() {
+        paint::note(format!(
+            "{} this address can be reached from the network, and nothing is encrypted: put a TLS proxy in front",
+            paint::warn("warning:")
+        ));
+    }
+    paint::note(format!(
+        "ready: {url} (other commands find it by {})",
+        Address::file(&site.places).display()
+    ));
+}
+
+fn unreachable_address(error: BindError, address: SocketAddr) -> anyhow::Error {
+    let message = match &error {
+        BindError::Address { source, .. } => format!("{error}: {source}"),
+        BindError::Random(source) => format!("{error}: {source}"),
+    };
+    let help = format!("choose another with --listen, e.g. `--listen {}:0` for a free port", address.ip());
+    coded_with_help(Exit::Unusable, message, help)
+}
+
+/// As many sockets and files as the system lets this process have: a stream for each device takes one.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,177 @@
+//! One run, from its pinned text to its end.
+
+use std::sync::Arc;
+
+use bascule_database::DatabaseError;
+use bascule_run::clock::later;
+use bascule_run::journal::{Batch, Entry, JournalError, RunHeader, Timed};
+use bascule_run::record::RunRecord;
+use bascule_run::{RunError, RunId, RunOutcome, Status};
+use bascule_workflow::failure::{Effect, Failure, Kind};
+use bascule_workflow::plan::Workflow;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, Held, Shared, header, tables};
+
+/// What became of executing a run.
+pub(super) enum Finish {
+    /// It ended now.
+    Ended(Box<RunOutcome>),
+    /// It had ended before it was begun here, e.g. cancelled a moment ago.
+    Gone,
+    /// The process is ending.
+    Suspended,
+    /// It cannot go on until something changes.
+    Held(String),
+    /// Not now: its group is at work elsewhere, or the journal failed.
+    Later(String),
+}
+
+pub(super) async fn execute(shared: Arc<Shared>, run: RunId, cancel: CancellationToken) -> (RunId, Finish) {
+    let finish = match begin(&shared, run, cancel).await {
+        Ok(finish) => finish,
+        Err(RunError::Suspended(_)) => Finish::Suspended,
+        Err(RunError::Journal(JournalError::HasEnded { .. })) => {
+            shared.tell_of_past(run).await;
+            Finish::Gone
+        }
+        Err(RunError::Journal(JournalError::NoSuchRun(_))) => Finish::Gone,
+        Err(RunError::Journal(error @ JournalError::Unreadable { .. })) => Finish::Held(chain(&error)),
+        Err(error) => Finish::Later(chain(&error)),
+    };
+    (run, finish)
+}
+
+async fn begin(shared: &Shared, run: RunId, cancel: CancellationToken) -> Result<Finish, RunError> {
+    let parts = &shared.parts;
+    let header = header(&*parts.journal, run).await?;
+    if !header.status.is_open() {
+        return Err(JournalError::HasEnded { run, status: header.status }.into());
+    }
+    let workflow = match pinned(shared, &header).await? {
+        Ok(workflow) => workflow,
+        Err(reason) => return Ok(Finish::Held(reason)),
+    };
+    let outcome = match parts.runner.execute(run, workflow, cancel.clone()).await {
+        // It had begun after all, and gives its group back meanwhile: the texts of its beginning count.
+        Err(RunError::OtherText { .. }) => match begun_with(shared, &header).await? {
+            Ok(workflow) => parts.runner.execute(run, workflow, cancel).await,
+            Err(reason) => return Ok(Finish::Held(reason)),
+        },
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(outcome) => Ok(Finish::Ended(Box::new(outcome))),
+        Err(error @ RunError::OtherText { .. }) => Ok(Finish::Held(chain(&error))),
+        Err(error) => Err(error),
+    }
+}
+
+/// The texts that the run began with, checked; or why that cannot be done.
+pub(super) async fn pinned(
+    shared: &Shared,
+    header: &RunHeader,
+) -> Result<Result<Arc<Workflow>, String>, JournalError> {
+    let parts = &shared.parts;
+    let RunHeader { workflow, digest, .. } = header;
+    // Before it begins, a run goes by the present texts of the workflows that it names.
+    if header.status == Status::Queued
+        && header.attempt == 1
+        && let Some(current) = parts.book.current(workflow)
+        && current.digest == *digest
+    {
+        return Ok(Ok(current));
+    }
+    begun_with(shared, header).await
+}
+
+async fn begun_with(
+    shared: &Shared,
+    header: &RunHeader,
+) -> Result<Result<Arc<Workflow>, String>, JournalError> {
+    let RunHeader { id, workflow, digest, .. } = header;
+    let texts = shared.parts.journal.texts(*id).await?;
+    let found = shared.parts.book.of_text(workflow, digest, &texts);
+    Ok(found.map_err(|failure| {
+        format!("the text of `{workflow}` that it began with cannot be used any more: {failure}")
+    }))
+}
+
+impl Shared {
+    /// Keeps a run that cannot go on, with the reason.
+    pub(super) async fn hold(&self, run: RunId, reason: String) {
+        let now = self.now();
+        tracing::warn!(%run, %reason, "the run cannot go on");
+        let since = {
+            let mut state = self.state();
+            let since = state.held.get(&run).map_or(now, |held| held.since);
+            state.held.insert(run, Held { run, since, reason: reason.clone() });
+            since
+        };
+        // It is found again on the next start in any case; the row is for people.
+        if let Err(error) = tables::hold(&self.parts.intake, run, since, Some(reason)).await {
+            tracing::error!(%run, %error, "cannot store why the run is held");
+        }
+    }
+
+    /// The run ended elsewhere, e.g. because another process asked to cancel it before it began.
+    async fn tell_of_past(&self, run: RunId) {
+        match RunRecord::read(&*self.parts.journal, &run.to_string()).await {
+            Ok(RunRecord { header, output, failure, .. }) => {
+                self.tell(&Ended { run, status: header.status, output, failure });
+            }
+            Err(error) => tracing::error!(%run, error = %chain(&error), "cannot read how the run ended"),
+        }
+    }
+
+    /// The run goes on.
+    pub(super) async fn release(&self, run: RunId) {
+        let was = self.state().held.remove(&run).is_some();
+        if was && let Err(error) = tables::hold(&self.parts.intake, run, self.now(), None).await {
+            tracing::error!(%run, %error, "cannot store that the run goes on");
+        }
+    }
+
+    /// A run that somebody wants to cancel, that was under way before a crash, and that cannot be executed: it ends
+    /// here, and says that nothing of it was undone.
+    pub(super) async fn abandon_if_held(&self, run: RunId, who: &str) -> Result<(), JournalError> {
+        let Some(reason) = self.state().held.get(&run).map(|held| held.reason.clone()) else {
+            // It waits for its turn; its record says that it is to be cancelled.
+            return Ok(());
+        };
+        let journal = &self.parts.journal;
+        let now = self.now();
+        let message = format!("cancelled by {who} while it could not go on ({reason}); nothing was undone");
+        let failure = Failure::new(Kind::Cancelled, message).with_effect(Effect::Unknown);
+        let claim =
+            journal.claim(run, "dispatcher", now, later(now, std::time::Duration::from_secs(60))).await?;
+        let ended = Entry::RunEnded {
+            status: Status::Interrupted,
+            output: Value::Null,
+            failure: Some(failure.clone()),
+        };
+        let batch = Batch { entries: vec![Timed { at: now, entry: ended }], lines: Vec::new() };
+        journal.append(&claim, batch).await?;
+        self.release(run).await;
+        self.tell(&Ended { run, status: Status::Interrupted, output: Value::Null, failure: Some(failure) });
+        Ok(())
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+/// As `chain`, for logs.
+pub(super) fn why(error: &DatabaseError) -> String {
+    chain(error)
+}

@@ -76,6 +76,10 @@ fn the_canaries_are_the_secrets_that_the_suite_uses() {
         canaries.contains(&bascule_sim::APP_KEY) && canaries.contains(&bascule_sim::APP_SECRET),
         "{canaries:?}"
     );
+    assert!(
+        canaries.contains(&bascule_sim::PARTNER_SECRET) && canaries.contains(&bascule_sim::BACKEND_KEY),
+        "{canaries:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

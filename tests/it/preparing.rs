@@ -94,9 +94,10 @@ async fn what_is_stored_in_place_of_a_photo_is_said_and_not_prepared() {
         (b"<html><body>Not Found</body></html>".to_vec(), "photo:not-a-picture", "an HTML page"),
         (
             br#"{"statusCode":"404","message":"Object not found"}"#.to_vec(),
-            "photo:not-a-picture",
-            "a JSON answer",
+            "supabase:http-404",
+            "Object not found",
         ),
+        (br#"{"photo":"none"}"#.to_vec(), "photo:not-a-picture", "a JSON answer"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), "photo:unsupported", "HEIC"),
         (camera(320, 240), "photo:too-small", "400"),
         (Vec::new(), "photo:not-a-picture", "empty"),

@@ -3,13 +3,16 @@
 use base64::Engine as _;
 
 /// Secrets by the name under which a project stores them.
-pub const CANARIES: [(&str, &str); 6] = [
+pub const CANARIES: [(&str, &str); 9] = [
     ("terminal-password", "demo-Terminal-1!"),
     ("supabase-key", "sb_secret_demo0000000000000000000_00000000"),
     ("wrong-terminal-password", "Not-the-password-9!"),
     ("hcp-key", "21000417"),
     ("hcp-secret", "Wv7Lk2QzTn9RbXe4Ha1C"),
     ("wrong-hcp-secret", "Not-The-Secret-9"),
+    ("partner-secret", "Qd8Xs3VnLz6Ku0Wy4JpE"),
+    ("backend-key", "school-backend-key-4f7a91c2"),
+    ("photo-hook", "a-shared-key-for-the-web-app"),
 ];
 
 /// A form of a secret.

@@ -23,7 +23,7 @@ export async function show(box, { signal, hear }) {
         figure(sum("running"), "runs under way", "#/runs?status=queued%2Crunning"), figure(sum("queued"), "runs waiting", "#/runs?status=queued%2Crunning"),
         figure(lately.length, "went wrong in the last 24 h", `#/runs?status=${encodeURIComponent(WRONG)}`), figure(workflows.filter((one) => one.paused).length, "workflows paused", "#/workflows")),
       el("div", { class: "card" }, el("h2", {}, "Went wrong lately"), table(COLUMNS, wrong.slice(0, 6).map(line), "Nothing went wrong.")),
-      upcoming.length > 0 ? el("div", { class: "card" }, el("h2", {}, "Comes next"), table(["When", "Workflow"], upcoming.map((one) => [time(one.at ?? one.due_at), el("a", { href: `#/runs?workflow=${encodeURIComponent(one.workflow)}` }, one.workflow)]), "")) : null,
+      upcoming.length > 0 ? el("div", { class: "card" }, el("h2", {}, "Comes next"), table(["When", "Workflow"], upcoming.map((one) => [time(one.at), el("a", { href: `#/runs?workflow=${encodeURIComponent(one.workflow)}` }, one.workflow)]), "")) : null,
       el("div", { class: "card" }, el("h2", {}, "Latest runs"), table(COLUMNS, latest.map(line), "Nothing has run yet. Start something under Workflows.")));
   };
   await load();

@@ -11,7 +11,7 @@ const ANA: &str = "0d5f7a52-6c1e-4b7a-9f0e-2f8f3f7c1a10";
 const BOGDAN: &str = "1d5f7a52-6c1e-4b7a-9f0e-2f8f3f7c1a11";
 
 /// A fleet with two members and two doors, and a project with the two workflows, short waits and the right keys.
-async fn set(name: &str, quirks: impl FnOnce(&mut HikPartnerQuirks)) -> (Fleet, Stage) {
+pub(crate) async fn set(name: &str, quirks: impl FnOnce(&mut HikPartnerQuirks)) -> (Fleet, Stage) {
     let fleet = fleet(Scenario::Empty, 0).await;
     fleet.hikpartner().change(|held| {
         held.settle_reads = 1;

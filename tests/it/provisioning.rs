@@ -9,7 +9,7 @@ use crate::stage::{Said, Stage, fleet, inventory, root};
 const JOB: &str = "1";
 
 /// A fleet whose backend has a job for all terminals, and a project with the shipped workflow and short waits.
-async fn set(name: &str, terminals: usize) -> (Fleet, Stage) {
+pub(crate) async fn set(name: &str, terminals: usize) -> (Fleet, Stage) {
     let fleet = fleet(Scenario::Calm, terminals).await;
     let stage = Stage::set(name, &fleet).await;
     let text = inventory(&fleet).replacen(
@@ -38,7 +38,7 @@ async fn provision(stage: &Stage) -> Said {
 }
 
 /// `device: STATUS reason` as the backend has it.
-fn told(fleet: &Fleet) -> Vec<String> {
+pub(crate) fn told(fleet: &Fleet) -> Vec<String> {
     let line = |result: bascule_sim::BackendResult| {
         format!("{}: {} {}", result.device_id, result.status, result.error.unwrap_or_default())
             .trim_end()

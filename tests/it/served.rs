@@ -1,6 +1,7 @@
 //! A running `bascule serve` and how tests talk to it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -51,6 +52,35 @@ impl Served {
             shell.env(name, value.unwrap_or_default());
         }
         Self::wait(stage, shell).await
+    }
+
+    /// The same with the data folder on a small disk of its own, which is gone with the process.
+    pub(crate) async fn start_on_small_disk(stage: &Stage, mebibytes: u32) -> Self {
+        let own = stage.command(&ARGUMENTS);
+        let own = own.as_std();
+        let script = format!(
+            r#"rm -rf "$D.copy" && cp -a "$D" "$D.copy" && mount -t tmpfs -o size={mebibytes}m none "$D" && cp -a "$D.copy/." "$D/" && exec "$0" "$@""#
+        );
+        let mut shell = Command::new("unshare");
+        shell
+            .args(["-rm", "sh", "-c", &script])
+            .arg(own.get_program())
+            .args(own.get_args())
+            .env("D", stage.folder.join(".bascule"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (name, value) in own.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        Self::wait(stage, shell).await
+    }
+
+    /// The data folder as the server sees it.
+    pub(crate) fn data_folder(&self, stage: &Stage) -> PathBuf {
+        let own = stage.folder.join(".bascule");
+        let inside = own.strip_prefix("/").unwrap();
+        Path::new("/proc").join(self.child.id().unwrap().to_string()).join("root").join(inside)
     }
 
     async fn wait(stage: &Stage, mut command: Command) -> Self {

@@ -100,6 +100,7 @@ async fn what_cannot_be_taken_is_refused_with_a_reason_and_makes_no_run() {
     let pieces = futures_util::stream::iter((0..20).map(|_| Ok::<_, std::io::Error>("x".repeat(100))));
     let response = server.post("/hooks/tiny", &[json_type], reqwest::Body::wrap_stream(pieces)).await;
     assert_eq!(response.status(), 413);
+    assert_eq!(response.headers()["connection"], "close", "what is left of it is not waited for");
     let response = server.http.get(format!("{}{hook}", server.url)).send().await.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"POST".parse().unwrap()));
 

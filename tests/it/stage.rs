@@ -50,6 +50,12 @@ fn shared_key() -> PathBuf {
     .clone()
 }
 
+/// The folder with the plugins, which are built once for all tests.
+fn components() -> &'static Path {
+    static COMPONENTS: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENTS.get_or_init(|| xtask::components::plugins().unwrap())
+}
+
 fn cache() -> PathBuf {
     root().join("target/it-cache")
 }
@@ -104,14 +110,13 @@ impl Stage {
 
     /// The binary for this project.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let components = xtask::components::plugins().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_bascule"));
         command
             .arg("-C")
             .arg(&self.folder)
             .env("BASCULE_CACHE", cache().join("compiled"))
             .env("BASCULE_KEY_FILE", &self.key)
-            .env("BASCULE_PLUGINS", components)
+            .env("BASCULE_PLUGINS", components())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -249,7 +249,7 @@ async fn both_kinds_of_key_open_tables_and_storage_and_expired_ones_are_said_to_
 }
 
 /// The project of `set_rows`, with somebody on every terminal and a row of `biometrics`.
-async fn with_rows(name: &str) -> (Fleet, Stage) {
+pub(crate) async fn with_rows(name: &str) -> (Fleet, Stage) {
     let fleet = fleet(Scenario::Calm, 2).await;
     let stage = Stage::set(name, &fleet).await;
     let text = std::fs::read_to_string(root().join("workflows/on-row-change.yaml")).unwrap();

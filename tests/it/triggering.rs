@@ -87,7 +87,7 @@ async fn schedules_files_and_the_ends_of_other_runs_make_runs() {
     server.until(&of("ticking"), |runs| runs.as_array().unwrap().len() >= 2).await;
     let slots = server.get("/api/v1/slots?workflow=ticking&state=admitted").await;
     assert!(slots.as_array().unwrap().len() >= 2, "{slots:#}");
-    let upcoming = server.get("/api/v1/upcoming?limit=1000").await;
+    let upcoming = server.get("/api/v1/triggers/upcoming?limit=1000").await;
     let yearly = upcoming.as_array().unwrap().iter().find(|one| one["workflow"] == "yearly");
     assert!(yearly.is_none(), "a thousand seconds come before it");
 

@@ -2,6 +2,8 @@
 
 mod export;
 mod persons;
+mod streams;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +34,15 @@ pub(crate) struct Options {
     /// Stop `persons` after so many minutes, wherever it is then.
     #[arg(long)]
     minutes: Option<u64>,
+    /// How many requests a second `webhooks` sends.
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// For how long `webhooks` sends, and `streams` flaps.
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+    /// How many terminals `streams` listens at.
+    #[arg(long, default_value_t = 1000)]
+    streams: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,6 +57,10 @@ enum Figure {
     Export,
     /// 10,000 persons with faces to 100 simulated terminals: rate, requests, memory.
     Persons,
+    /// Webhooks into the server at a fixed rate, against a plain program that keeps a row for each.
+    Webhooks,
+    /// Many event streams at once, some of which break again and again: every event once, memory, idle CPU.
+    Streams,
 }
 
 /// Of the shipped workflow.
@@ -58,7 +73,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say("building in release profile (the first time takes many minutes)");
     let mut build = cargo();
     build.args(["build", "--release", "--package", "bascule-bench", "--bins"]);
-    if [Figure::Fleet, Figure::Export, Figure::Persons].into_iter().any(wanted) {
+    let whole = [Figure::Fleet, Figure::Export, Figure::Persons, Figure::Webhooks, Figure::Streams];
+    if whole.into_iter().any(wanted) {
         xtask::components::plugins()?;
         build.args(["--package", "bascule-cli", "--package", "bascule-sim"]);
     }
@@ -102,6 +118,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             at_most_seconds: options.minutes.map(|minutes| minutes * 60),
         };
         persons::run(&ground.join("persons"), &binaries, &wanted, |plan| bench("persons", plan))?;
+    }
+    if wanted(Figure::Webhooks) {
+        say("");
+        let (rate, seconds) = if options.quick { (100, 6) } else { (options.rate.max(1), options.seconds) };
+        let wanted = webhooks::Wanted { rate, seconds };
+        webhooks::run(&ground.join("webhooks"), &binaries, &wanted, |plan| bench("webhooks", plan))?;
+    }
+    if wanted(Figure::Streams) {
+        say("");
+        let (terminals, seconds) = if options.quick { (40, 10) } else { (options.streams, options.seconds) };
+        let wanted = streams::Wanted { terminals, seconds };
+        streams::run(&ground.join("streams"), &binaries, &wanted, |plan| bench("streams", plan))?;
     }
     Ok(())
 }

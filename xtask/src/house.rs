@@ -116,10 +116,15 @@ fn edges(broken: &mut Vec<String>) -> Result<()> {
             broken.push("bascule-run names plugins or capabilities; it knows only `Invoke`".to_owned());
         }
         if name == "bascule-trigger" && (has("bascule-plugin") || has("bascule-capability")) {
-            broken.push("bascule-trigger names plugins or capabilities; it knows only `Book` and `Sources`".to_owned());
+            broken.push(
+                "bascule-trigger names plugins or capabilities; it knows only `Book` and `Sources`"
+                    .to_owned(),
+            );
         }
         if name == "bascule-server" && has("bascule-plugin") {
-            broken.push("bascule-server names plugins; it knows only runs, triggers and what is lent".to_owned());
+            broken.push(
+                "bascule-server names plugins; it knows only runs, triggers and what is lent".to_owned(),
+            );
         }
         if name == "bascule-plugin" && has("bascule-run") {
             broken.push("bascule-plugin names bascule-run; the command line joins them".to_owned());
@@ -163,11 +168,19 @@ fn pages() -> Result<Vec<(String, String)>> {
         "init",
         "check",
         "run",
+        "serve",
+        "test",
         "resume",
         "runs list",
         "runs show",
         "runs cancel",
         "runs rerun",
+        "workflow list",
+        "workflow pause",
+        "workflow unpause",
+        "schedule next",
+        "doctor",
+        "prune",
         "plugin list",
         "plugin show",
     ] {
@@ -182,6 +195,9 @@ fn pages() -> Result<Vec<(String, String)>> {
         "secret set",
         "secret list",
         "secret remove",
+        "token create",
+        "token list",
+        "token remove",
         "explain",
         "completions",
     ] {

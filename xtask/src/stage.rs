@@ -42,14 +42,34 @@ impl Stage {
 
     /// Writes a project of one workflow, `tests/fixtures/bench/NAME.yaml`, with that inventory.
     pub(crate) fn of_fixture(folder: &Path, binaries: &Path, name: &str, inventory: &str) -> Result<Self> {
+        let text = fs::read_to_string(root().join("tests/fixtures/bench").join(format!("{name}.yaml")))?;
+        Self::of_texts(folder, binaries, inventory, &[(name, text)])
+    }
+
+    /// Writes a project of these workflows, each a name and its text, with that inventory.
+    pub(crate) fn of_texts(
+        folder: &Path,
+        binaries: &Path,
+        inventory: &str,
+        workflows: &[(&str, String)],
+    ) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
         fs::create_dir_all(folder.join("workflows"))?;
         fs::write(folder.join("bascule.yaml"), inventory)?;
-        let file = format!("{name}.yaml");
-        fs::copy(root().join("tests/fixtures/bench").join(&file), folder.join("workflows").join(&file))?;
-        Ok(Self { folder: folder.to_owned(), bascule: binaries.join("bascule") })
+        let stage = Self { folder: folder.to_owned(), bascule: binaries.join("bascule") };
+        for (name, text) in workflows {
+            stage.workflow(name, text)?;
+        }
+        Ok(stage)
+    }
+
+    /// Writes a workflow, whole or not at all.
+    pub(crate) fn workflow(&self, name: &str, text: &str) -> Result<()> {
+        let unfinished = self.folder.join(format!("{name}.unfinished"));
+        fs::write(&unfinished, text)?;
+        Ok(fs::rename(&unfinished, self.folder.join("workflows").join(format!("{name}.yaml")))?)
     }
 
     /// `bascule` for this project.

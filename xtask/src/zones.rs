@@ -19,11 +19,20 @@ pub(crate) fn run() -> Result<()> {
     let records = folder.join("records.tsv");
     let mut python = Command::new("python3");
     python.arg(root().join(ORACLE)).arg(root().join(LINES)).stdout(File::create(&records)?);
-    must(&mut python).context("Python 3.9 or later with the system's zone data is needed (Debian: python3, tzdata)")?;
+    must(&mut python)
+        .context("Python 3.9 or later with the system's zone data is needed (Debian: python3, tzdata)")?;
     say(&format!("zones: Python has found {} records", fs::read_to_string(&records)?.lines().count()));
     must(
         cargo()
-            .args(["test", "--package", "bascule-trigger", "--lib", "schedule::occurrences", "--", "--nocapture"])
+            .args([
+                "test",
+                "--package",
+                "bascule-trigger",
+                "--lib",
+                "schedule::occurrences",
+                "--",
+                "--nocapture",
+            ])
             .env("BASCULE_EVERY_ZONE", "1")
             .env("BASCULE_ZONE_ORACLE", &records),
     )?;

@@ -26,7 +26,7 @@ impl Source {
 
     pub(crate) async fn reveal(&self, secrets: &Secrets) -> Result<Secret, Failure> {
         Ok(match self {
-            Self::Stored(name) => secrets.reveal(name).await?,
+            Self::Stored(name) => secrets.in_force(name).await?,
             Self::Environment(name) => secrets.from_environment(name)?,
             Self::File(path) => secrets.from_file(path).await?,
         })

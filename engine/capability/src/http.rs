@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod connection;
 mod detour;
 mod exchange;
+mod health;
 mod outgoing;
 mod peer;
 pub(crate) mod pins;
@@ -23,6 +24,7 @@ mod wire;
 
 pub use connection::{Connection, Incoming, TestReport};
 pub use detour::Detour;
+pub use health::{Health, Trouble};
 pub use request::{
     Body, CallContext, DownloadOptions, Downloaded, Method, Pace, Part, PartData, ProgressFn, Request,
     Response, Transfer,
@@ -30,6 +32,7 @@ pub use request::{
 
 pub(crate) use connection::Inner;
 pub(crate) use exchange::Prepared;
+pub(crate) use health::Known;
 pub(crate) use outgoing::Payload;
 pub(crate) use peer::Shared;
 pub(crate) use receive::Received;

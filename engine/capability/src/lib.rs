@@ -135,6 +135,8 @@ impl Capabilities {
             detour,
             root,
             revealed: std::sync::Mutex::default(),
+            secrets_changed: std::sync::atomic::AtomicU64::default(),
+            health: http::Known::default(),
             ha1_hidden: std::sync::atomic::AtomicUsize::new(0),
             peers: std::sync::Mutex::default(),
         };
@@ -175,6 +177,21 @@ impl Capabilities {
     pub fn store(&self, name: &str) -> Result<Store, Failure> {
         let found = self.lent.as_ref().and_then(|lent| lent.stores.get(name));
         found.cloned().ok_or_else(|| absent("store", name))
+    }
+
+    /// How each peer has been since these capabilities were opened, by connection and peer.
+    #[must_use]
+    pub fn health(&self) -> Vec<http::Health> {
+        self.lent.as_ref().map(|lent| lent.shared.health.all()).unwrap_or_default()
+    }
+
+    /// A secret was set or removed: the next request of every connection reads it anew, and tokens and digest sessions
+    /// that were made with an earlier one are not used again. A new password has its own two tries of the lock-out guard.
+    /// Must be called inside a tokio runtime.
+    pub fn secrets_changed(&self) {
+        if let Some(lent) = &self.lent {
+            lent.shared.secrets_changed();
+        }
     }
 
     /// The SHA-256 of the certificate that a peer shows, as 64 lower-case hexadecimal digits, for a person to compare.

@@ -10,5 +10,5 @@ mod store;
 mod value;
 
 pub use key::{KeyError, MasterKey};
-pub use store::{EnvironmentFn, SecretInfo, Secrets, SecretsError};
+pub use store::{EnvironmentFn, SecretInfo, Secrets, SecretsError, Term};
 pub use value::Secret;

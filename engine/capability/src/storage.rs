@@ -8,8 +8,8 @@ mod partial;
 mod store;
 mod temporary;
 
-pub use folder::{Entry, Folder, OpenFolderError};
 pub(crate) use folder::failed;
+pub use folder::{Entry, Folder, OpenFolderError};
 pub(crate) use partial::{Keeper, PartialFile};
 pub use store::{Store, Stored};
 pub use temporary::TemporaryFile;

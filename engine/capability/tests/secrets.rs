@@ -3,12 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bascule_capability::secret::{EnvironmentFn, MasterKey, Secret, Secrets, SecretsError};
+use bascule_capability::secret::{EnvironmentFn, MasterKey, Secret, Secrets, SecretsError, Term};
 use bascule_capability::storage::Store;
 use bascule_database::Database;
 use bascule_workflow::expression::Template;
-use bascule_workflow::failure::Failure;
+use bascule_workflow::failure::{Failure, Kind};
 use bascule_workflow::project::SecretSource;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -83,12 +84,24 @@ async fn the_list_has_names_and_times_and_an_expired_secret_is_still_handed_out(
     assert_eq!(list.iter().map(|info| info.expires_at).collect::<Vec<_>>(), [None, Some(soon)]);
     assert!(list.iter().all(|info| info.updated_at >= now && !info.is_expired(now)));
     let info = secrets.info("b").await.unwrap();
+    let (hour, week) = (Duration::from_secs(3600), Duration::from_secs(7 * 86_400));
+    assert_eq!(info.term(soon - SignedDuration::from_secs(7200), hour), Term::Good);
+    assert_eq!(info.term(soon - SignedDuration::from_secs(7200), week), Term::Expiring);
+    assert_eq!(info.term(soon, week), Term::Expired);
+    assert_eq!(list[0].term(soon, week), Term::Good);
     assert!(!info.is_expired(soon - SignedDuration::from_nanos(1)));
     assert!(info.is_expired(soon));
 
     secrets.set("b", Secret::new("old!"), Some(now - SignedDuration::from_secs(1))).await.unwrap();
     assert!(secrets.info("b").await.unwrap().is_expired(Timestamp::now()));
     assert_eq!(secrets.reveal("b").await.unwrap().expose(), "old!");
+    // Connections and webhooks ask for what is in force.
+    let error = secrets.in_force("b").await.unwrap_err();
+    assert!(matches!(error, SecretsError::Expired { .. }), "{error}");
+    let failure = Failure::from(error);
+    assert_eq!((failure.kind, failure.code.as_deref()), (Kind::Unauthorized, Some("host:secret-expired")));
+    assert!(failure.message.contains("bascule secret set b"), "{}", failure.message);
+    assert_eq!(secrets.in_force("a").await.unwrap().expose(), "aaaa");
     secrets.set("b", Secret::new("new!"), None).await.unwrap();
     assert_eq!(secrets.info("b").await.unwrap().expires_at, None);
 }

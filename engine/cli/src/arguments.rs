@@ -57,6 +57,16 @@ pub(crate) enum Command {
     /// Who may use the server's API.
     #[command(subcommand)]
     Token(Token),
+    /// What the server does by itself: list workflows, pause one, let it go on.
+    #[command(subcommand)]
+    Workflow(Workflow),
+    /// What schedules do next.
+    #[command(subcommand)]
+    Schedule(Schedule),
+    /// Look at everything that a site needs: what is wrong, why it matters, what to do.
+    Doctor(Doctor),
+    /// Take away what is over, as `retention` of bascule.yaml says; the server does it by itself every quarter of an hour.
+    Prune(Prune),
     /// Go on with runs that were cut off.
     Resume(Resume),
     /// What ran, how it ended, and why.
@@ -170,6 +180,17 @@ fn seconds(text: &str) -> Result<std::time::Duration, std::num::ParseIntError> {
     text.parse().map(std::time::Duration::from_secs)
 }
 
+/// So long ago, or an instant.
+fn since(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago =
+        bascule_workflow::quantity::duration(text).map_err(|error| format!("{error}: {}", error.help))?;
+    let ago = jiff::SignedDuration::try_from(ago).map_err(|error| error.to_string())?;
+    jiff::Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
+}
+
 /// How to write the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -225,6 +246,73 @@ impl std::convert::From<TokenRole> for bascule_server::Role {
     }
 }
 
+#[derive(Subcommand, Debug)]
+pub(crate) enum Workflow {
+    /// The workflows: triggers, what waits, what is paused.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Nothing of a workflow begins from now on, also after a restart; what comes in waits.
+    Pause {
+        /// The workflow.
+        #[arg(value_name = "WORKFLOW")]
+        name: String,
+        /// Why, for whoever wonders later.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// A paused workflow goes on, with what has waited.
+    Unpause {
+        /// The workflow.
+        #[arg(value_name = "WORKFLOW")]
+        name: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Schedule {
+    /// The next runs of schedules, in the site's zone and in the schedule's own.
+    Next {
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+        /// Only of this workflow.
+        #[arg(long, value_name = "NAME")]
+        workflow: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// A parameter for connections that want one, e.g. `--param device={"ip":"10.0.0.7","port":80}`.
+    #[arg(short, long = "param", value_name = "NAME=JSON")]
+    pub(crate) params: Vec<String>,
+    /// Ask no peer.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Treat warnings as errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// Only say what would go.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Resume {
     /// The run, or the first characters of its id; without one every run that was cut off.
@@ -244,6 +332,9 @@ pub(crate) enum Runs {
         /// Only with this status, e.g. failed.
         #[arg(long, value_name = "STATUS")]
         status: Option<String>,
+        /// Only those that were started since then: `12h` ago, `7d` ago, or an instant (2026-11-21T20:00:00Z).
+        #[arg(long, value_name = "TIME", value_parser = since)]
+        since: Option<jiff::Timestamp>,
         /// How many.
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
         limit: u32,
@@ -267,6 +358,9 @@ pub(crate) enum Runs {
         /// Only this step.
         #[arg(long, value_name = "STEP")]
         step: Option<String>,
+        /// Only this item of a `for-each`, by its key.
+        #[arg(long, value_name = "KEY")]
+        item: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

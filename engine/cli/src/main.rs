@@ -11,8 +11,8 @@ mod live;
 mod paint;
 mod serving;
 mod site;
-mod turn;
 mod testing;
+mod turn;
 
 use clap::Parser as _;
 

@@ -4,6 +4,7 @@
 mod address;
 mod book;
 mod client;
+mod expiry;
 mod logs;
 mod sources;
 mod switch;
@@ -11,6 +12,7 @@ mod switch;
 pub(crate) use address::{Address, write_private};
 pub(crate) use book::FolderBook;
 pub(crate) use client::Client;
+pub(crate) use expiry::watch as watch_expiry;
 pub(crate) use logs::{RunLog, Together, start as start_logs};
 pub(crate) use sources::{Folders, PluginSources};
 pub(crate) use switch::Switch;

@@ -9,13 +9,16 @@ use bascule_capability::secret::{MasterKey, Secrets};
 use bascule_capability::{Capabilities, Parts};
 use bascule_database::Database;
 use bascule_plugin::{Host, HostOptions, Limits, Plugin};
+use bascule_run::clock::SystemClock;
 use bascule_run::journal::SqliteJournal;
+use bascule_trigger::Intake;
 use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::library::Library;
 use bascule_workflow::plan::Workflow;
 use bascule_workflow::problem::{Look, Problems};
 use bascule_workflow::project::Project;
 use bascule_workflow::signature;
+use jiff::tz::TimeZone;
 
 use crate::arguments::Arguments;
 use crate::exit::{Exit, coded, coded_with_help};
@@ -23,6 +26,9 @@ use crate::paint;
 
 /// Most event sources at one time.
 const MAX_SOURCES: usize = 16_384;
+
+/// Compiled plugins that nobody has used for so long are removed.
+const COMPILED_UNUSED: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 /// The file that makes a folder a project.
 pub(crate) const INVENTORY: &str = "bascule.yaml";
@@ -135,8 +141,7 @@ impl Places {
 
     fn host_within(&self, project: &Project, key: Option<&MasterKey>, limits: Limits) -> Result<Host> {
         let memory_bytes = usize::try_from(project.limits.memory_bytes).unwrap_or(usize::MAX);
-        let mut options =
-            HostOptions { limits: Limits { memory_bytes, ..limits }, ..HostOptions::default() };
+        let mut options = HostOptions { limits: Limits { memory_bytes, ..limits }, ..HostOptions::default() };
         if let Some(key) = key {
             options.cache_folder = Some(self.cache.clone());
             options.cache_key = key.derive("bascule compiled code 1");
@@ -273,6 +278,33 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `850 B`, `12 KiB`, `3.4 MiB`
+pub(crate) fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut tenths, mut unit) = (u128::from(number) * 10, 0);
+    while tenths >= 10_240 && unit + 1 < units.len() {
+        (tenths, unit) = (tenths / 1024, unit + 1);
+    }
+    let (whole, part) = (tenths / 10, tenths % 10);
+    if unit > 1 && whole < 100 {
+        format!("{whole}.{part} {}", units[unit])
+    } else {
+        format!("{whole} {}", units[unit])
+    }
+}
+
+/// The zone of schedules that name none.
+pub(crate) fn zone(project: &Project) -> TimeZone {
+    let Some(name) = &project.time_zone else { return TimeZone::system() };
+    TimeZone::get(name).unwrap_or_else(|error| {
+        paint::note(format!(
+            "{} the time zone `{name}` of {INVENTORY} is not known on this computer ({error}); schedules go by the computer's own",
+            paint::warn("warning:")
+        ));
+        TimeZone::system()
+    })
+}
+
 /// Prints problems to standard error.
 pub(crate) fn print_problems(problems: &Problems) {
     if !problems.is_empty() {
@@ -325,6 +357,16 @@ impl Plugins {
                 }
             }
         }
+        // Whatever is in use here was marked as used a moment ago.
+        match bascule_plugin::evict_compiled(&places.cache, COMPILED_UNUSED) {
+            Ok(evicted) if evicted.files > 0 => tracing::info!(
+                files = evicted.files,
+                bytes = evicted.bytes,
+                "removed compiled plugins that nobody has used for long"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "old compiled plugins could not be removed"),
+        }
         Ok(plugins)
     }
 
@@ -371,8 +413,9 @@ impl Site {
             Arc::new(|name: &str| std::env::var(name).ok()),
         )
         .await?;
-        // Brought up to date by whoever comes first, so that `runs list` can read it beside any owner.
+        // Brought up to date by whoever comes first, so that `runs list` and `doctor` can read it beside any owner.
         let journal = Arc::new(SqliteJournal::open(database.clone()).await?);
+        Intake::open(database.clone(), &journal, Arc::new(SystemClock)).await?;
         Ok(Self { places, project, database, secrets, journal, key })
     }
 

@@ -36,6 +36,8 @@ mod error;
 mod migrate;
 mod open;
 mod owner;
+mod room;
+mod space;
 mod times;
 mod writer;
 
@@ -44,9 +46,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::{SqliteConnection, SqlitePool};
+use tokio::sync::watch;
 
 pub use beside::WriteBesideError;
 pub use error::{DatabaseError, OpenError};
+pub use room::Room;
+pub use space::Space;
 pub use times::CommitTimes;
 
 use writer::Writer;
@@ -133,6 +138,21 @@ impl Database {
         }
     }
 
+    /// As [`Database::write`], for what must get through: where the disk was full, the reserve of [`Database::keep_room`]
+    /// has been let go, and the job is done once more. Nothing was kept of it before, so it is not done twice.
+    pub async fn write_pressing<T, F>(&self, job: impl Fn() -> F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut SqliteConnection) -> BoxFuture<'t, Result<T, DatabaseError>>
+            + Send
+            + 'static,
+    {
+        match self.write(job()).await {
+            Err(DatabaseError::Full) => self.write(job()).await,
+            written => written,
+        }
+    }
+
     /// Four read-only connections; each sees what was committed when its statement (or transaction) began.
     #[must_use]
     pub fn readers(&self) -> &SqlitePool {
@@ -155,6 +175,26 @@ impl Database {
     #[must_use]
     pub fn broken(&self) -> Option<String> {
         self.inner.writer.as_ref().and_then(Writer::broken)
+    }
+
+    /// Keeps so many bytes on the disk from now on, in the file `<path>.reserve`: where SQLite finds no room, they are let
+    /// go, so that small writes (a cancellation, the end of a run) still succeed. While there is less than that beside the
+    /// reserve, [`Database::room`] is [`Room::Short`]; it is [`Room::Enough`] again by itself. Must be called inside a
+    /// tokio runtime; later calls change nothing.
+    pub fn keep_room(&self, bytes: u64) {
+        if let Some(writer) = &self.inner.writer {
+            writer.keep_room(&self.inner.path, bytes);
+        }
+    }
+
+    /// Whether there is room on the disk, and word of each change. Always [`Room::Enough`] unless
+    /// [`Database::keep_room`] was called.
+    #[must_use]
+    pub fn room(&self) -> watch::Receiver<Room> {
+        match &self.inner.writer {
+            Some(writer) => writer.room(),
+            None => watch::Sender::new(Room::Enough).subscribe(),
+        }
     }
 
     /// Finishes the jobs that were handed over, moves the WAL into the file, closes all connections, notes that the

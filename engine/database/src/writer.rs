@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::DatabaseError;
 use crate::error::{code, primary_code};
 use crate::owner::Owner;
+use crate::room::{self, Reserve, Room};
 use crate::times::{CommitTimes, Times};
 
 /// Most jobs in one transaction; the rest waits for the next.
@@ -35,10 +36,13 @@ pub(crate) struct Writer {
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     commits: AtomicU64,
     times: Times,
     broken: OnceLock<Arc<str>>,
+    pub(crate) room: watch::Sender<Room>,
+    /// Where somebody asked for one.
+    pub(crate) reserve: OnceLock<Reserve>,
 }
 
 impl State {
@@ -54,6 +58,26 @@ impl State {
             tracing::error!(%reason, "the database can no longer be written");
         }
         DatabaseError::Broken { reason }
+    }
+
+    pub(crate) fn set_room(&self, room: Room) {
+        let changed = self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
+        match (changed, room) {
+            (false, _) => {}
+            (true, Room::Short) => {
+                tracing::error!("the disk is nearly full: nothing new is taken until there is room")
+            }
+            (true, Room::Enough) => tracing::info!("the disk has room again"),
+        }
+    }
+
+    /// SQLite found no room: whoever writes next gets the reserve.
+    fn ran_out(&self) {
+        let Some(reserve) = self.reserve.get() else { return };
+        self.set_room(Room::Short);
+        if reserve.let_go() {
+            tracing::warn!("the disk is full: the reserve was let go");
+        }
     }
 }
 
@@ -109,6 +133,17 @@ impl Writer {
 
     pub(crate) fn broken(&self) -> Option<String> {
         self.state.broken.get().map(|reason| reason.to_string())
+    }
+
+    /// Keeps that many bytes for a full disk, from now on.
+    pub(crate) fn keep_room(&self, path: &Path, bytes: u64) {
+        if self.state.reserve.set(Reserve::new(path, bytes)).is_ok() {
+            tokio::spawn(room::watch(Arc::downgrade(&self.state)));
+        }
+    }
+
+    pub(crate) fn room(&self) -> watch::Receiver<Room> {
+        self.state.room.subscribe()
     }
 
     pub(crate) async fn close(&self) {
@@ -202,6 +237,8 @@ impl Task {
             if outcome.is_ok() {
                 self.state.commits.fetch_add(1, Ordering::Relaxed);
                 self.state.times.add(begun.elapsed());
+            } else if matches!(outcome, Err(DatabaseError::Full)) {
+                self.state.ran_out();
             }
             for job in done {
                 job.deliver(outcome.clone());
@@ -265,6 +302,9 @@ impl Task {
         };
         if failed.fatal().is_some() {
             return Err(self.lost(failed));
+        }
+        if matches!(failed, DatabaseError::Full) {
+            self.state.ran_out();
         }
         let undone = match sqlx::query("ROLLBACK TO job").execute(&mut *connection).await {
             Ok(_) => sqlx::query("RELEASE job").execute(&mut *connection).await,

@@ -6,6 +6,7 @@ use std::hash::{Hash as _, Hasher};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -54,7 +55,9 @@ impl Cache {
         }
         let code = entry.split_off(MAC_BYTES);
         let verified = self.mac(component, &code)?.verify_slice(&entry).is_ok();
-        if !verified {
+        if verified {
+            mark_used(&self.path(component));
+        } else {
             tracing::warn!(path = %self.path(component).display(), "compiled code was altered; it is compiled again");
         }
         verified.then_some(code)
@@ -72,6 +75,53 @@ impl Cache {
         file.persist(self.path(component))?;
         Ok(())
     }
+}
+
+/// The file's time is that of its last use; the next use makes up for a failure.
+fn mark_used(path: &Path) {
+    let marked = std::fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()));
+    if let Err(error) = marked {
+        tracing::debug!(%error, path = %path.display(), "the use of compiled code could not be noted");
+    }
+}
+
+/// What was taken out of a folder of compiled plugins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// How many files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Removes compiled plugins that nobody has loaded since `unused_for` ago: those of earlier versions of a plugin or of the
+/// engine. Other files are left alone. What was removed and is needed after all is compiled again.
+///
+/// # Errors
+/// Where the folder cannot be read; one that is not there is empty.
+pub fn evict_compiled(folder: &Path, unused_for: Duration) -> std::io::Result<Evicted> {
+    let mut evicted = Evicted::default();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(evicted),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "cwasm") {
+            continue;
+        }
+        // Another process may have removed it in between.
+        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        let unused = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+        if unused.is_some_and(|unused| unused >= unused_for) && std::fs::remove_file(&path).is_ok() {
+            evicted.files += 1;
+            evicted.bytes += metadata.len();
+        }
+    }
+    Ok(evicted)
 }
 
 impl Host {
@@ -134,5 +184,42 @@ impl Hasher for Sha256Hasher {
         u64::from_le_bytes([
             digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+    fn age(path: &Path) {
+        let file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - 2 * MONTH).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_has_loaded_for_long_goes_and_what_is_in_use_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().to_owned(), [7; 32], &Engine::default()).unwrap();
+        let (used, unused, new) = ([1; 32], [2; 32], [3; 32]);
+        for component in [&used, &unused, &new] {
+            cache.write(component, b"machine code").unwrap();
+        }
+        age(&cache.path(&used));
+        age(&cache.path(&unused));
+        let other = folder.path().join("notes.txt");
+        std::fs::write(&other, "somebody's own").unwrap();
+        age(&other);
+
+        assert_eq!(cache.read(&used).unwrap(), b"machine code");
+        let evicted = evict_compiled(folder.path(), MONTH).unwrap();
+        assert_eq!((evicted.files, evicted.bytes), (1, 12 + MAC_BYTES as u64));
+        assert!(cache.read(&used).is_some() && cache.read(&new).is_some());
+        assert!(cache.read(&unused).is_none() && other.exists());
+        assert_eq!(evict_compiled(folder.path(), MONTH).unwrap(), Evicted::default());
+        assert_eq!(evict_compiled(&folder.path().join("none"), MONTH).unwrap(), Evicted::default());
     }
 }

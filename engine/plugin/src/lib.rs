@@ -40,6 +40,7 @@ mod stop;
 mod ticker;
 mod wasi;
 
+pub use cache::{Evicted, evict_compiled};
 pub use call::{Call, Context};
 pub use engine::{Clock, Host, HostError, HostOptions};
 pub use host::Sink;

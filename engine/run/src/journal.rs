@@ -26,7 +26,7 @@ pub use entry::{
 };
 pub use memory::MemoryJournal;
 pub use recall::{Attempt, Ended, Memory, PlaceMemory};
-pub use sqlite::{CancelAsked, SqliteJournal};
+pub use sqlite::{Aged, CancelAsked, Removed, SqliteJournal};
 
 /// An entry whose JSON text is longer than this many bytes is kept apart from the entries (SQLite: table
 /// `journal_value`, by its sha256), and the entry holds a reference.

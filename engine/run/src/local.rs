@@ -194,7 +194,8 @@ impl Context for LocalContext {
         let StepCall { place, id, plugin, function, with, timeout, on_lost, intent, cancel } = call;
         let remembered = self.recall(&place);
         let mut first = None;
-        let mut lost = 0;
+        // Also what an earlier attempt of the run may have done.
+        let mut lost = remembered.made_unknown(id.role, id.look);
         if let Some(attempt) = remembered.attempts.get(&id) {
             if let Some((ended_at, outcome)) = &attempt.ended {
                 return Ok(StepEnd::Ended {
@@ -209,7 +210,7 @@ impl Context for LocalContext {
                 return Ok(StepEnd::Lost { intents: attempt.intents });
             }
             first = Some(attempt.started_at);
-            lost = attempt.intents;
+            lost = lost.saturating_add(attempt.intents);
         }
         if self.parts.suspend.is_cancelled() {
             return Err(Stop::Suspended);

@@ -8,6 +8,7 @@ mod composing;
 mod crash;
 mod executing;
 mod journals;
+mod pruning;
 mod running;
 mod spec;
 mod undoing;

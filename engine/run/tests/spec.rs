@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bascule_run::journal::{Entry, Journal, MemoryJournal, Verdict};
+use bascule_run::journal::{AttemptId, Batch, Entry, Journal, MemoryJournal, Outcome, Role, Timed, Verdict};
 use bascule_run::{Basis, Place, RunError, RunId, RunOutcome, Status};
 use bascule_workflow::expression::{Expression, Scope};
 use bascule_workflow::failure::{Effect, Failure, Kind};
@@ -358,6 +358,50 @@ async fn spec_06_a_rerun_does_only_what_failed_and_keeps_earlier_outputs() {
     let attempts: Vec<_> =
         record.at(&Place::step("all").item("b")).unwrap().attempts.iter().map(|a| a.run_attempt).collect();
     assert_eq!(attempts, [1, 1, 2]);
+}
+
+/// A run of which a process recorded these facts about its step `one` before it went into quarantine, taken up again: the
+/// calls that were made then.
+async fn taken_up_after(result: Option<Outcome>) -> Vec<crate::support::Call> {
+    let bench = Bench::new(echo());
+    let steps = vec![call("one", "p/f", json!(1)), call("two", "p/f", json!("${{ steps.one.output }}"))];
+    let workflow = shared(steps);
+    let run = bench.start(&workflow, json!({})).await;
+    let at = bench.clock.now();
+    let claim = bench.journal.claim(run, "another", at, at).await.unwrap();
+    let (place, id) = (Place::step("one"), AttemptId { role: Role::Call, look: 1, attempt: 1 });
+    let intent = Entry::AttemptStarted {
+        place: place.clone(),
+        id,
+        key: "k".to_owned(),
+        plugin: "p".to_owned(),
+        function: "f".to_owned(),
+        with_digest: String::new(),
+        with: Some(json!(1)),
+    };
+    let mut entries = vec![intent.clone(), intent];
+    entries.extend(result.map(|outcome| Entry::AttemptEnded { place, id, outcome }));
+    entries.push(Entry::RunEnded { status: Status::Interrupted, output: Value::Null, failure: None });
+    let entries = entries.into_iter().map(|entry| Timed { at, entry }).collect();
+    bench.journal.append(&claim, Batch { entries, lines: vec![] }).await.unwrap();
+    let again = bench.runner.rerun(run, workflow, Basis::AsBegun, CancellationToken::new()).await.unwrap();
+    assert_eq!(again.status, Status::Succeeded);
+    bench.world.calls()
+}
+
+#[tokio::test(start_paused = true)]
+async fn spec_06_a_call_whose_result_is_recorded_is_not_made_again_although_its_step_had_not_ended() {
+    let calls = taken_up_after(Some(Outcome::Done(json!("made")))).await;
+    let calls: Vec<_> = calls.into_iter().map(|call| (call.step, call.with)).collect();
+    assert_eq!(calls, [("two".to_owned(), json!("made"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn spec_06_a_call_of_unknown_outcome_keeps_its_key_and_is_told_that_it_may_have_been_made() {
+    let calls = taken_up_after(None).await;
+    assert_eq!(calls[0].key, "k");
+    let calls: Vec<_> = calls.iter().map(|call| (call.step.as_str(), call.lost)).collect();
+    assert_eq!(calls, [("one", 2), ("two", 0)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,9 @@ mod extract;
 mod health;
 mod openapi;
 mod project;
+mod prune;
 mod runs;
+mod secrets;
 mod tokens;
 mod triggers;
 mod workflows;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 use http::Method;
 
 use crate::access::{Access, Guard, Role, guard};
@@ -271,6 +273,46 @@ pub(crate) fn routes() -> Vec<Route> {
             handler: || post(connections::test),
         },
         Route {
+            method: Method::POST,
+            path: "/api/v1/connections/{connection}/pin",
+            access: ADMIN,
+            summary: "Looks at a peer's certificate and, where it is the expected one, trusts exactly that one from now on",
+            query: &[],
+            body: Some(body::<connections::PinBody>),
+            answer: answer::<connections::PinView>,
+            handler: || post(connections::pin),
+        },
+        Route {
+            method: Method::GET,
+            path: "/api/v1/secrets",
+            access: ADMIN,
+            summary: "Names and dates of the stored secrets, never values",
+            query: &[],
+            body: None,
+            answer: list::<secrets::SecretView>,
+            handler: || get(secrets::list),
+        },
+        Route {
+            method: Method::PUT,
+            path: "/api/v1/secrets/{secret}",
+            access: ADMIN,
+            summary: "Stores a secret, in place of an earlier one; connections use it at once. From this computer only",
+            query: &[],
+            body: Some(body::<secrets::SetBody>),
+            answer: openapi::nothing,
+            handler: || put(secrets::set),
+        },
+        Route {
+            method: Method::DELETE,
+            path: "/api/v1/secrets/{secret}",
+            access: ADMIN,
+            summary: "Forgets a secret",
+            query: &[],
+            body: None,
+            answer: openapi::nothing,
+            handler: || delete(secrets::remove),
+        },
+        Route {
             method: Method::GET,
             path: "/api/v1/triggers",
             access: VIEWER,
@@ -285,10 +327,13 @@ pub(crate) fn routes() -> Vec<Route> {
         },
         Route {
             method: Method::GET,
-            path: "/api/v1/upcoming",
+            path: "/api/v1/triggers/upcoming",
             access: VIEWER,
             summary: "The next occurrences of all schedules, the first ones first",
-            query: &[("limit", "at most so many, 1 to 1000; by default 50")],
+            query: &[
+                ("workflow", "only of this one"),
+                ("limit", "at most so many, 1 to 1000; by default 50"),
+            ],
             body: None,
             answer: list::<triggers::UpcomingView>,
             handler: || get(triggers::upcoming),
@@ -333,6 +378,16 @@ pub(crate) fn routes() -> Vec<Route> {
             body: None,
             answer: list::<deliveries::DeliveryView>,
             handler: || get(deliveries::list),
+        },
+        Route {
+            method: Method::POST,
+            path: "/api/v1/prune",
+            access: ADMIN,
+            summary: "Takes away what is over by `retention:` now, not only at the next regular round",
+            query: &[],
+            body: None,
+            answer: answer::<prune::SweptView>,
+            handler: || post(prune::prune),
         },
         Route {
             method: Method::GET,

@@ -25,9 +25,9 @@ use bascule_capability::storage::Folder;
 use bascule_trigger::{Admission, IntakeError};
 use bascule_workflow::trigger::{Trigger, Webhook, WebhookAuth};
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -42,6 +42,9 @@ use table::{Entry, Found, Table};
 
 /// Bodies that are held in memory at one time may take so many KiB together.
 const MEMORY_KIB: u32 = 256 << 10;
+/// Of a body that is refused unread so much is still taken, in so much time.
+const MAX_DRAINED_BYTES: usize = 1 << 20;
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 /// Headers that say who calls are not kept.
 const HIDDEN_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 /// Most bytes of a header that are kept.
@@ -98,20 +101,41 @@ pub(crate) async fn receive(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    match take(&shared, peer.ip(), &parts, body).await {
+    let mut body = Some(body);
+    match take(&shared, peer.ip(), &parts, &mut body).await {
         Ok(response) => response,
         Err(refusal) => {
             let status = refusal.status().as_u16();
             tracing::info!(path = parts.uri.path(), peer = %peer.ip(), status, reason = refusal.message(), "webhook refused");
             shared.parts.metrics.webhook(status);
-            refusal.into_response()
+            let mut response = refusal.into_response();
+            if !drained(body).await {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
     }
 }
 
-async fn take(shared: &Shared, peer: IpAddr, parts: &Parts, body: Body) -> Result<Response, Refusal> {
+/// Reads what is left of a refused body, as far as it is little: where a connection is closed on a sender that is still
+/// sending, the answer (a digest challenge, say) is lost with it. False where something may be left.
+async fn drained(body: Option<Body>) -> bool {
+    let Some(body) = body else { return false };
+    let reading = Limited::new(body, MAX_DRAINED_BYTES).collect();
+    matches!(tokio::time::timeout(DRAINED_WITHIN, reading).await, Ok(Ok(_)))
+}
+
+async fn take(
+    shared: &Shared,
+    peer: IpAddr,
+    parts: &Parts,
+    body: &mut Option<Body>,
+) -> Result<Response, Refusal> {
     if shared.is_closing() {
         return Err(Refusal::unavailable("closing", "the server is stopping").help("send it again"));
+    }
+    if shared.is_short_of_room() {
+        return Err(Refusal::disk_full());
     }
     let path = parts.uri.path().strip_prefix("/hooks/").unwrap_or_default();
     let (entry, values) = match shared.receiver.table(shared).find(parts.method.as_str(), path) {
@@ -275,7 +299,7 @@ async fn read(
     shared: &Shared,
     webhook: &Webhook,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Option<Body>,
 ) -> Result<(Bytes, tokio::sync::OwnedSemaphorePermit), Refusal> {
     let most = webhook.max_body_bytes;
     let too_large = || {
@@ -300,8 +324,13 @@ async fn read(
             .acquire_many_owned(kib)
             .await
             .map_err(|_closed| Refusal::unavailable("closing", "the server is stopping"))?;
-        match Limited::new(body, limit).collect().await {
-            Ok(collected) => Ok((collected.to_bytes(), memory)),
+        let whole = body.take().unwrap_or_default();
+        match Limited::new(whole, limit).collect().await {
+            Ok(collected) => {
+                // Nothing of it is left to be drained.
+                *body = Some(Body::empty());
+                Ok((collected.to_bytes(), memory))
+            }
             Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
             Err(_) => Err(Refusal::malformed("the body ended before it was complete")),
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bascule_capability::http::Health;
 use bascule_run::observe::{Event, Observer};
 use bascule_run::{RunId, Status};
 use bascule_trigger::event::Link;
@@ -108,6 +109,19 @@ pub(crate) async fn render(shared: &Shared) -> String {
         "Files whose last edit is not in use because something is wrong with it.",
     );
     text.line("bascule_edits_refused", &[], inventory.refused.len());
+    secrets(&mut text, shared).await;
+    if let Ok(space) = shared.parts.database.space().await {
+        text.head(
+            "bascule_database_bytes",
+            "gauge",
+            "Size of the database: what is in use, and what is free in the file.",
+        );
+        text.line("bascule_database_bytes", &[("what", "used")], space.used_bytes);
+        text.line("bascule_database_bytes", &[("what", "free")], space.free_bytes);
+    }
+    text.head("bascule_disk_full", "gauge", "1 while the disk has so little room that nothing new is taken.");
+    text.line("bascule_disk_full", &[], u8::from(shared.is_short_of_room()));
+    peers(&mut text, &inventory.capabilities.health());
     text.head("bascule_database_broken", "gauge", "1 once writing to disk has failed.");
     text.line("bascule_database_broken", &[], u8::from(shared.parts.database.broken().is_some()));
     text.0
@@ -138,6 +152,59 @@ fn counted(text: &mut Text, counts: &Counts) {
     );
     for (status, count) in &counts.webhooks {
         text.line("bascule_webhooks_total", &[("status", &status.to_string())], count);
+    }
+}
+
+/// How the peers of connections are.
+fn peers(text: &mut Text, all: &[Health]) {
+    let name = "bascule_connection_answering";
+    text.head(
+        name,
+        "gauge",
+        "1 for a peer whose last request was answered, 0 for one whose last request failed.",
+    );
+    for health in all {
+        let labels = [("connection", health.connection.as_str()), ("peer", &health.peer)];
+        text.line(name, &labels, u8::from(health.failed_in_a_row == 0));
+    }
+    let name = "bascule_connection_requests_total";
+    text.head(
+        name,
+        "counter",
+        "Requests to peers since bascule.yaml was read: answered, or failed (also with 500 and more).",
+    );
+    for health in all {
+        for (outcome, count) in [("answered", health.answered), ("failed", health.failed)] {
+            let labels =
+                [("connection", health.connection.as_str()), ("peer", &health.peer), ("outcome", outcome)];
+            text.line(name, &labels, count);
+        }
+    }
+}
+
+/// When secrets expire; those that never do are left out.
+async fn secrets(text: &mut Text, shared: &Shared) {
+    let secrets = match shared.parts.secrets.list().await {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            tracing::warn!(%error, "the secrets cannot be listed");
+            return;
+        }
+    };
+    text.head(
+        "bascule_secret_expires_seconds",
+        "gauge",
+        "Seconds until a secret expires; negative once it has.",
+    );
+    let now = shared.parts.clock.now();
+    for info in secrets {
+        if let Some(at) = info.expires_at {
+            text.line(
+                "bascule_secret_expires_seconds",
+                &[("secret", &info.name)],
+                at.duration_since(now).as_secs(),
+            );
+        }
     }
 }
 

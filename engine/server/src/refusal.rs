@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use bascule_database::DatabaseError;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,8 +11,8 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
-    body: Problem,
-    headers: HeaderMap,
+    /// Elsewhere, because most answers are none.
+    rest: Box<(Problem, HeaderMap)>,
 }
 
 /// The body of every answer from 400 on.
@@ -51,16 +52,16 @@ pub(crate) struct InputProblem {
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let body = Problem { code, message: message.into(), help: None, problems: Vec::new() };
-        Self { status, body, headers: HeaderMap::new() }
+        Self { status, rest: Box::new((body, HeaderMap::new())) }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.body.help = Some(help.into());
+        self.rest.0.help = Some(help.into());
         self
     }
 
     pub(crate) fn problems(mut self, problems: Vec<bascule_workflow::inputs::InputProblem>) -> Self {
-        self.body.problems = problems
+        self.rest.0.problems = problems
             .into_iter()
             .map(|problem| InputProblem {
                 input: problem.input,
@@ -73,7 +74,7 @@ impl Refusal {
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.append(name, value);
+            self.rest.1.append(name, value);
         }
         self
     }
@@ -83,7 +84,7 @@ impl Refusal {
     }
 
     pub(crate) fn message(&self) -> &str {
-        &self.body.message
+        &self.rest.0.message
     }
 
     /// 400: the request itself cannot be understood.
@@ -111,8 +112,17 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).header(http::header::RETRY_AFTER, "5")
     }
 
+    /// 503 as long as the disk is full.
+    pub(crate) fn disk_full() -> Self {
+        Self::unavailable("disk-full", "the disk is full: nothing can be stored at the moment")
+            .help("make room on the disk of the data folder; it goes on by itself")
+    }
+
     /// 500, for what nobody outside can mend; the cause goes to the log.
-    pub(crate) fn internal(what: &'static str, cause: &dyn std::error::Error) -> Self {
+    pub(crate) fn internal(what: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
+        if is_full_disk(cause) {
+            return Self::disk_full();
+        }
         let mut chain = cause.to_string();
         let mut source = cause.source();
         while let Some(cause) = source {
@@ -125,10 +135,23 @@ impl Refusal {
     }
 }
 
+/// Whether a full disk is why.
+fn is_full_disk(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if matches!(error.downcast_ref(), Some(DatabaseError::Full)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Refused { error: self.body })).into_response();
-        response.headers_mut().extend(self.headers);
+        let (error, headers) = *self.rest;
+        let mut response = (self.status, Json(Refused { error })).into_response();
+        response.headers_mut().extend(headers);
         response
     }
 }

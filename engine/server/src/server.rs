@@ -58,7 +58,12 @@ impl Server {
         let webhooks = hooks::prepare(&shared);
         let router = api::router(&shared);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let task = tokio::spawn(listen::serve(listener, router, stop.clone(), give_up.clone()));
+        let task = tokio::spawn(listen::serve(
+            listener,
+            router,
+            listen::Limits::default(),
+            (stop.clone(), give_up.clone()),
+        ));
         Ok(Self { address, webhooks, shared, stop, give_up, task })
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bascule_capability::Capabilities;
 use bascule_capability::secret::Secrets;
-use bascule_database::Database;
+use bascule_database::{Database, Room};
 use bascule_run::clock::Clock;
 use bascule_run::journal::Journal;
 use bascule_run::observe::Broadcast;
-use bascule_trigger::{Book, Dispatcher, Events, Files, Intake, Scheduler};
+use bascule_trigger::{Book, Dispatcher, Events, Files, Intake, Janitor, Scheduler};
 use bascule_workflow::project::Project;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -52,6 +52,8 @@ pub struct ServerParts {
     pub sources: Events,
     /// Watched folders.
     pub files: Files,
+    /// Takes away what is over.
+    pub janitor: Janitor,
 }
 
 /// Looks at the project folder at once, for whoever has just changed something in it.
@@ -92,6 +94,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
+    }
+
+    /// Whether the disk is so full that nothing new is taken.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        *self.parts.database.room().borrow() == Room::Short
     }
 
     pub(crate) fn inventory(&self) -> Arc<Inventory> {

@@ -205,7 +205,10 @@ impl Dispatcher {
         let asked = parts
             .intake
             .database()
-            .write(move |tx| async move { SqliteJournal::ask_cancel(tx, run, at, &name).await }.boxed())
+            .write_pressing(|| {
+                let name = name.clone();
+                move |tx| async move { SqliteJournal::ask_cancel(tx, run, at, &name).await }.boxed()
+            })
             .await
             .map_err(|error| JournalError::Store(Box::new(error)))?;
         match asked {

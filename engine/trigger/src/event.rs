@@ -53,7 +53,8 @@ pub trait Sources: Send + Sync {
     async fn call(&self, call: &Call, with: Value, cancel: CancellationToken) -> Result<Value, Failure>;
 }
 
-/// Where a source puts what it hears. Every call is a sign of life.
+/// Where a source puts what it hears. Every call is a sign of the source's own life; an event, a cursor to save and a
+/// state that is connected are signs that its peer is there.
 #[async_trait]
 pub trait SourceSink: Send + Sync {
     /// Stores one event; it is on disk when this returns. Events with a key seen before are dropped.
@@ -118,7 +119,7 @@ pub struct SourceState {
     pub note: String,
     /// Since when it is so.
     pub since: Timestamp,
-    /// The last sign of life.
+    /// When the peer was last heard of.
     pub alive_at: Option<Timestamp>,
     /// Events that were taken, since the process began.
     pub events: u64,

@@ -13,7 +13,7 @@ mod store;
 
 use std::sync::Arc;
 
-use bascule_database::{Database, DatabaseError};
+use bascule_database::{Database, DatabaseError, Room};
 use bascule_run::RunId;
 use bascule_run::clock::Clock;
 use bascule_run::journal::{NewRun, SqliteJournal};
@@ -103,6 +103,7 @@ impl Intake {
         admissions: Vec<Admission>,
         mut beside: impl Beside + 'static,
     ) -> Result<Option<Vec<Admitted>>, IntakeError> {
+        self.room()?;
         let now = self.clock.now();
         let ready =
             admissions.into_iter().map(|admission| ready(admission, now)).collect::<Result<Vec<_>, _>>()?;
@@ -146,6 +147,7 @@ impl Intake {
         collect: Collect,
         mut beside: impl Beside + 'static,
     ) -> Result<(), IntakeError> {
+        self.room()?;
         let now = self.clock.now();
         let ready = Ready::of_event(admission, collect, now);
         let arrivals = self
@@ -178,6 +180,7 @@ impl Intake {
         dedupe: Option<&str>,
         reason: &str,
     ) -> Result<Admitted, IntakeError> {
+        self.room()?;
         let now = self.clock.now();
         let delivery = DeliveryId::new(now);
         let row = store::Row {
@@ -206,6 +209,14 @@ impl Intake {
             })
             .await
             .map_err(IntakeError::Unavailable)
+    }
+
+    /// Nothing new is taken while the disk is nearly full: what is left is for the ends of what has begun.
+    fn room(&self) -> Result<(), IntakeError> {
+        match *self.database.room().borrow() {
+            Room::Enough => Ok(()),
+            Room::Short => Err(IntakeError::Unavailable(DatabaseError::Full)),
+        }
     }
 
     /// The database.

@@ -26,6 +26,7 @@ pub mod dispatch;
 pub mod event;
 pub mod file;
 pub mod intake;
+pub mod retention;
 pub mod schedule;
 pub mod triggers;
 
@@ -38,5 +39,6 @@ pub use dispatch::{DispatchParts, Dispatcher};
 pub use event::{Events, SourceSink, Sources};
 pub use file::Files;
 pub use intake::Intake;
+pub use retention::{Janitor, Swept};
 pub use schedule::Scheduler;
 pub use triggers::{TriggerParts, Triggers};

@@ -29,8 +29,8 @@ use crate::intake::Intake;
 use slots::{Decision, Planned, Settle};
 
 pub use occurrences::{BadLine, Occurrences, jitter_of};
-pub use slots::{Slot, SlotFilter, SlotState};
-pub use upcoming::{Upcoming, upcoming};
+pub use slots::{MissedSince, Slot, SlotFilter, SlotState, missed_since};
+pub use upcoming::{Next, Upcoming, upcoming};
 
 /// An occurrence that is found so much later than it was due has been missed.
 pub const ON_TIME: Duration = Duration::from_secs(60);
@@ -236,10 +236,10 @@ impl Scheduler {
             .await
     }
 
-    /// The next occurrences of all schedules, the first ones first.
+    /// The next occurrences of schedules, the first ones first.
     #[must_use]
-    pub fn upcoming(&self, count: usize) -> Vec<Upcoming> {
-        upcoming(&*self.parts.book, &self.parts.zone, self.parts.clock.now(), count)
+    pub fn upcoming(&self, next: &Next) -> Vec<Upcoming> {
+        upcoming(&*self.parts.book, &self.parts.zone, self.parts.clock.now(), next)
     }
 
     /// Slots that were planned or decided on, the newest first.

@@ -9,7 +9,8 @@
 /// - `event_source`: where a source stopped, and until when nothing was missed.
 /// - `file_seen`: the files that have made a run, as long as they lie in their folder.
 /// - `workflow_pause`, `run_hold`: what does not begin, and why.
-pub(crate) const STEPS: &[&str] = &["
+pub(crate) const STEPS: &[&str] = &[
+    "
     CREATE TABLE delivery (
         id          TEXT PRIMARY KEY,
         workflow    TEXT NOT NULL,
@@ -108,4 +109,8 @@ pub(crate) const STEPS: &[&str] = &["
         seen_at    BIGINT NOT NULL,
         PRIMARY KEY (workflow, trigger_id, name)
     );
-"];
+",
+    "
+    CREATE INDEX delivery_by_time ON delivery (last_at);
+",
+];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bascule_run::journal::CancelAsked;
+use bascule_run::journal::{CancelAsked, Journal as _};
 use bascule_run::record::RunRecord;
 use bascule_run::{Basis, RunId, Status};
 use bascule_trigger::dispatch::{Dispatcher, Ended, Rerun};
@@ -260,6 +260,35 @@ async fn what_a_crash_cut_off_is_taken_up_before_what_waits() {
         assert_eq!(end(&dispatcher, run).await.status, Status::Succeeded);
     }
     assert_eq!(names(&site.world.began())[4..], ["behind"]);
+    stage.crash(Some(dispatcher)).await;
+}
+
+#[tokio::test]
+async fn what_was_under_way_in_two_deaths_of_the_process_goes_first_and_alone() {
+    let site = Site::new(&[("plain", PLAIN)]);
+    let stage = site.open().await;
+    let (once, ann, bob) = (
+        start(&site, &stage, "plain", "once").await,
+        start(&site, &stage, "plain", "Ann").await,
+        start(&site, &stage, "plain", "Bob").await,
+    );
+    for run in [once, ann, ann, bob, bob] {
+        let now = bascule_run::clock::Clock::now(&*site.clock);
+        stage.journal.claim(run, "a process that died", now, now).await.unwrap();
+    }
+    let dispatcher = stage.dispatcher().await;
+    site.world.begun("Ann").await;
+    assert_eq!((dispatcher.snapshot().running, names(&site.world.began())), (1, vec!["Ann"]));
+    site.world.let_go("Ann");
+    site.world.begun("Bob").await;
+    assert_eq!((dispatcher.snapshot().running, names(&site.world.began())), (1, vec!["Ann", "Bob"]));
+    // A long one does not keep the others waiting for ever.
+    site.clock.advance(Duration::from_secs(5));
+    site.world.begun("once").await;
+    site.world.open_all();
+    for run in [once, ann, bob] {
+        assert_eq!(end(&dispatcher, run).await.status, Status::Succeeded);
+    }
     stage.crash(Some(dispatcher)).await;
 }
 

@@ -323,7 +323,7 @@ async fn what_was_missed_is_asked_for_when_the_stream_stands_again_and_nothing_c
     .await;
     devices.emit("north", event(4), None).await.unwrap();
     until("nothing is missing", async || listening.state("").missing_since.is_none()).await;
-    assert_eq!(*devices.asked.lock().unwrap(), ["2026-11-21T03:00:00Z", "2026-11-21T03:00:00Z"]);
+    assert_eq!(*devices.asked.lock().unwrap(), ["2026-11-21T02:58:00Z", "2026-11-21T02:58:00Z"]);
     let mut numbers: Vec<u64> = listening
         .triggers()
         .await
@@ -340,7 +340,24 @@ async fn what_was_missed_is_asked_for_when_the_stream_stands_again_and_nothing_c
     let listening = Listening::begin(&site, &devices).await;
     devices.emit("north", event(5), None).await.unwrap();
     until("it was asked", async || devices.asked.lock().unwrap().len() == 3).await;
-    assert_eq!(devices.asked.lock().unwrap()[2], "2026-11-21T04:00:00Z");
+    assert_eq!(devices.asked.lock().unwrap()[2], "2026-11-21T03:58:00Z");
+    listening.end().await;
+}
+
+#[tokio::test]
+async fn what_a_source_says_as_it_gives_up_is_no_sign_of_its_peer() {
+    let (site, devices) = (Site::new(&[("door", CAREFUL)]), Arc::new(Devices::default()));
+    let listening = Listening::begin(&site, &devices).await;
+    devices.emit("north", event(1), None).await.unwrap();
+    // It stands and nothing comes any more; an hour later the source notices.
+    site.clock.advance(Duration::from_secs(3600));
+    devices.answers.lock().unwrap().push(Ok(json!([event(1), event(2)])));
+    devices.tell("north", Order::State(false));
+    devices.tell("north", Order::End(Err(Failure::new(Kind::Timeout, "silent"))));
+    devices.tell("north", Order::State(true));
+    until("it was asked", async || !devices.asked.lock().unwrap().is_empty()).await;
+    assert_eq!(devices.asked.lock().unwrap()[0], "2026-11-21T02:58:00Z");
+    until("both are there", async || listening.triggers().await.len() == 2).await;
     listening.end().await;
 }
 

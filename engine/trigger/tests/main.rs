@@ -6,5 +6,6 @@ mod dispatching;
 mod following;
 mod intake;
 mod listening;
+mod retention;
 mod scheduling;
 mod support;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bascule_run::Status;
 use bascule_run::journal::Journal;
 use bascule_run::record::RunRecord;
-use bascule_trigger::schedule::{Occurrences, ScheduleParts, Scheduler, Slot, SlotFilter, SlotState};
+use bascule_trigger::schedule::{Next, Occurrences, ScheduleParts, Scheduler, Slot, SlotFilter, SlotState};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -223,7 +223,7 @@ async fn spec_09_jitter_puts_a_run_off_and_not_the_instant_that_it_means() {
     scheduler.step().await.unwrap();
     let record = RunRecord::read(&*stage.journal, &stage.runs().await[0].id.to_string()).await.unwrap();
     assert_eq!(record.trigger["scheduled_at"], "2026-11-21T04:00:00Z");
-    assert_eq!(scheduler.upcoming(1)[0].slot_at, at("2026-11-21T05:00:00Z"));
+    assert_eq!(scheduler.upcoming(&Next { count: 1, workflow: None })[0].slot_at, at("2026-11-21T05:00:00Z"));
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ mod triggers;
 mod values;
 mod webhooks;
 
+pub(crate) use schedules::unknown_zone;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;

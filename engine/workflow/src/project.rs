@@ -21,6 +21,7 @@ mod blots;
 mod connection;
 mod fields;
 mod reference;
+mod retention;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -85,6 +86,8 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Project {
                     project.plugins.extend(source.map(|source| (name, source)));
                 }
             }
+            "retention" => retention::read(reader, value, &mut project.retention),
+            "time-zone" => project.time_zone = time_zone(reader, value),
             _ => limits(reader, value, &mut project.limits),
         }
     }
@@ -112,6 +115,13 @@ fn plugin(reader: &mut Reader<'_>, node: &Node) -> Option<PluginSource> {
     Some(PluginSource { file, sha256 })
 }
 
+fn time_zone(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let name = reader.plain(node, "`time-zone`")?;
+    let Some(help) = crate::check::unknown_zone(&name) else { return Some(name) };
+    reader.error(codes::TIME_ZONE, node.span, format!("`{name}` is not a time zone"), help);
+    None
+}
+
 fn limits(reader: &mut Reader<'_>, node: &Node, limits: &mut Limits) {
     for Entry { key, value } in reader.known(node, "limits") {
         match key.text.as_str() {
@@ -120,6 +130,11 @@ fn limits(reader: &mut Reader<'_>, node: &Node, limits: &mut Limits) {
                     reader.size(value, "`memory`", 1 << 20, 4 << 30).unwrap_or(limits.memory_bytes);
             }
             "runs" => limits.runs = reader.number(value, "`runs`", 1, 100_000).unwrap_or(limits.runs),
+            "expiry-warning" => {
+                let (least, most) = (Duration::from_secs(60), Duration::from_secs(366 * 86_400));
+                limits.expiry_warning =
+                    reader.duration(value, "`expiry-warning`", least, most).unwrap_or(limits.expiry_warning);
+            }
             _ => {
                 let longest = Duration::from_secs(24 * 3600);
                 limits.call = reader
@@ -143,6 +158,10 @@ pub struct Project {
     pub plugins: BTreeMap<String, PluginSource>,
     /// `limits:`
     pub limits: Limits,
+    /// `retention:`
+    pub retention: Retention,
+    /// `time-zone:` the IANA name of the zone of schedules without one; the computer's where there is none.
+    pub time_zone: Option<String>,
 }
 
 /// `folders: { exports: { path: ./exports } }`
@@ -174,11 +193,48 @@ pub struct Limits {
     pub call: Duration,
     /// `runs:` how many runs are under way at the same time in the server. By default 64.
     pub runs: u32,
+    /// `expiry-warning:` how long before a secret expires it is told. By default 7 days.
+    pub expiry_warning: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, call: Duration::from_secs(300), runs: 64 }
+        Self {
+            memory_bytes: 64 << 20,
+            call: Duration::from_secs(300),
+            runs: 64,
+            expiry_warning: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// `retention: { runs: 90d, failed-runs: 365d, deliveries: 90d, once: 730d, max-size: 2GiB }`: how long the data folder
+/// keeps what is over. What has not ended is kept, however old it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// `runs:` after the end of a run that is `succeeded`, `recovered`, `skipped` or `cancelled`. By default 90 days.
+    pub runs: Duration,
+    /// `failed-runs:` after the end of every other run, which somebody may want to rerun. By default 365 days.
+    pub failed_runs: Duration,
+    /// `deliveries:` after a delivery came last, and after an occurrence of a schedule. Until then the same delivery is
+    /// known again. By default 90 days.
+    pub deliveries: Duration,
+    /// `once:` after a `once` key was done; later the step would be done again. By default 730 days.
+    pub once: Duration,
+    /// `max-size:` bytes of the database in use; beyond, the oldest ended runs go before their time. By default 2 GiB.
+    pub max_size_bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        Self {
+            runs: days(90),
+            failed_runs: days(365),
+            deliveries: days(90),
+            once: days(730),
+            max_size_bytes: 2 << 30,
+        }
     }
 }
 

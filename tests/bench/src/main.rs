@@ -8,10 +8,16 @@ mod digest;
 mod export;
 mod fleet;
 mod journal;
+mod load;
 mod machine;
 mod persons;
 mod plain;
+mod plain_hooks;
+mod receiver;
 mod samples;
+mod served;
+mod streams;
+mod webhooks;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -56,6 +62,23 @@ enum Figure {
         /// A JSON file that says where everything is (`persons::Plan`).
         plan: PathBuf,
     },
+    /// Webhooks into the server at a fixed rate, against a plain program that keeps a row for each.
+    Webhooks {
+        /// A JSON file that says where everything is (`webhooks::Plan`).
+        plan: PathBuf,
+    },
+    /// Many event streams at once, some of which break again and again.
+    Streams {
+        /// A JSON file that says where everything is (`streams::Plan`).
+        plan: PathBuf,
+    },
+    /// The plain program that `webhooks` compares with; serves until it is killed.
+    PlainHooks {
+        /// For its database.
+        folder: PathBuf,
+        /// What the header `X-Key` has to say.
+        key: String,
+    },
     /// One pass of the plain client that `fleet` compares with.
     Plain {
         /// As for `fleet`.
@@ -73,6 +96,9 @@ async fn main() -> Result<()> {
         Figure::Fleet { plan } => fleet::measure(&plan, pace).await,
         Figure::Export { plan } => export::measure(&plan, pace).await,
         Figure::Persons { plan } => persons::measure(&plan).await,
+        Figure::Webhooks { plan } => webhooks::measure(&plan, pace).await,
+        Figure::Streams { plan } => streams::measure(&plan, pace).await,
+        Figure::PlainHooks { folder, key } => plain_hooks::serve(&folder, &key).await,
         Figure::Plain { plan } => plain::pass(&plan).await,
     }
 }
@@ -100,4 +126,10 @@ impl Pace {
 fn say(text: &str) {
     // Nobody is left to tell when standard output is closed.
     drop(writeln!(std::io::stdout().lock(), "{text}"));
+}
+
+/// Bytes as people read them.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", samples::number(bytes as f64 / f64::from(1 << 20)))
 }

@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::machine::{Watch, cpu_of, memory_of, peak_memory_of};
 use crate::samples::{Samples, number};
-use crate::say;
+use crate::{mib, say};
 
 /// How often it is told how far it is.
 const TELL: Duration = Duration::from_secs(15);
@@ -192,10 +192,6 @@ fn flatness(looks: &[Look]) -> String {
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn float(count: u64) -> f64 {
     count as f64
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{} MiB", number(float(bytes) / f64::from(1 << 20)))
 }
 
 /// The bytes of the files beside each other that are the database.

@@ -17,7 +17,7 @@ impl Samples {
     }
 
     /// The value that this part of the rounds lies below, `part` from 0 to 1; between two rounds by proportion.
-    fn quantile(&self, part: f64) -> f64 {
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let Some(last) = sorted.len().checked_sub(1) else {
@@ -35,6 +35,11 @@ impl Samples {
         };
         let above = (below + 1).min(last);
         sorted[below] + (sorted[above] - sorted[below]) * place.fract()
+    }
+
+    /// With those of another one behind.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.0.extend(&other.0);
     }
 
     /// Round by round, this one divided by the other: both sides of a round had the same machine.

@@ -188,9 +188,14 @@ impl HikCentral {
     pub async fn push(&self, event_type: i64, data: Value) -> usize {
         let destinations = self.model().destinations(event_type);
         let body = push::body(event_type, data);
+        let times = if self.quirks().pushes_twice { 2 } else { 1 };
         let mut accepted = 0;
         for destination in destinations {
-            accepted += usize::from(push::post(&destination, &body).await.is_ok_and(|status| status < 300));
+            let mut taken = false;
+            for _ in 0..times {
+                taken |= push::post(&destination, &body).await.is_ok_and(|status| status < 300);
+            }
+            accepted += usize::from(taken);
         }
         accepted
     }

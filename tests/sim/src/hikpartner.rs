@@ -171,6 +171,11 @@ impl HikPartner {
         self.faults.order(fault);
     }
 
+    /// Withdraws every mishap that was ordered.
+    pub fn recover(&self) {
+        self.faults.clear();
+    }
+
     /// Requests so far, at both ports.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)

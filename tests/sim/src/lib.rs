@@ -34,6 +34,7 @@ mod recorder;
 mod scenario;
 mod state;
 mod supabase;
+mod switches;
 mod terminal;
 mod wire;
 

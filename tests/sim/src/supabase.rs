@@ -90,6 +90,11 @@ impl Supabase {
         self.faults.order(fault);
     }
 
+    /// Withdraws every mishap that was ordered.
+    pub fn recover(&self) {
+        self.faults.clear();
+    }
+
     /// All rows of a table, or `None` if there is no such table.
     pub fn rows(&self, table: &str) -> Option<Vec<Value>> {
         let database = self.database();

@@ -180,6 +180,12 @@ impl Terminal {
         self.device.news.send_replace(());
     }
 
+    /// An administrator enters, on the terminal's page, the user and password for the receiver of a slot (from 1): digest.
+    pub fn sign_in(&self, slot: usize, user: &str, password: &str) {
+        self.device.extras().sign_in(slot, user, password);
+        self.device.news.send_replace(());
+    }
+
     /// The picture that comes with the event of that number, where pictures come with events.
     pub fn event_picture(serial: u64) -> Bytes {
         alarm::photo(serial)

@@ -75,6 +75,13 @@ enum Extent {
 impl Inner {
     /// Sends a request with all that its connection asks for. A 401 does not come back as an answer.
     pub(crate) async fn run(&self, request: Prepared, context: &CallContext) -> Result<Received, Failure> {
+        let received = self.taken(request, context).await;
+        let (shared, end) = (&self.shared, received.as_ref().map(|received| received.status));
+        shared.health.note(&self.name, &self.account.peer, (shared.clock)(), end);
+        received
+    }
+
+    async fn taken(&self, request: Prepared, context: &CallContext) -> Result<Received, Failure> {
         let turn = self.peer.politeness.turn(context).await?;
         let mut request = request;
         for _hop in 0..MAX_REDIRECTS {

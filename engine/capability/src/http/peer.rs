@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::address::{CheckedResolver, Lookup};
 use super::connection::Inner;
 use super::detour::Detour;
+use super::health::Known;
 use super::pins;
 use super::politeness::Politeness;
 use super::tls::Trust;
@@ -43,6 +44,9 @@ pub(crate) struct Shared {
     /// The folder of `bascule.yaml`.
     pub(crate) root: PathBuf,
     pub(crate) revealed: Mutex<HashMap<Source, (Instant, Secret)>>,
+    /// How often secrets were changed: what was read before is not kept.
+    pub(crate) secrets_changed: AtomicU64,
+    pub(crate) health: Known,
     pub(crate) ha1_hidden: AtomicUsize,
     pub(crate) peers: Mutex<HashMap<(String, String), Arc<Peer>>>,
 }
@@ -59,8 +63,12 @@ impl Shared {
         {
             return Ok(secret.clone());
         }
+        let changes = self.secrets_changed.load(Ordering::Acquire);
         let secret = source.reveal(&self.secrets).await?;
         let mut revealed = lock(&self.revealed);
+        if self.secrets_changed.load(Ordering::Acquire) != changes {
+            return Ok(secret);
+        }
         if revealed.len() >= 1024 {
             revealed.retain(|_source, (at, _secret)| now.duration_since(*at) < SECRET_KEPT);
         }
@@ -71,6 +79,31 @@ impl Shared {
     /// After a refusal: the operator may be changing the secret right now.
     pub(crate) fn forget_credentials(&self) {
         lock(&self.revealed).clear();
+    }
+
+    /// A secret was set or removed: nothing that was made with an earlier one is used for the next request.
+    pub(crate) fn secrets_changed(&self) {
+        {
+            let mut revealed = lock(&self.revealed);
+            self.secrets_changed.fetch_add(1, Ordering::Release);
+            revealed.clear();
+        }
+        let peers: Vec<Arc<Peer>> = lock(&self.peers).values().cloned().collect();
+        for peer in peers {
+            match (peer.token.try_lock(), peer.sessions.try_lock()) {
+                (Ok(mut token), Ok(mut sessions)) => {
+                    *token = None;
+                    sessions.clear();
+                }
+                // A login is under way, maybe with the earlier secret.
+                _ => drop(tokio::spawn(Self::forget_logins(Arc::clone(&peer)))),
+            }
+        }
+    }
+
+    async fn forget_logins(peer: Arc<Peer>) {
+        *peer.token.lock().await = None;
+        peer.sessions.lock().await.clear();
     }
 
     pub(crate) fn hide_ha1(&self, ha1: &Secret) {

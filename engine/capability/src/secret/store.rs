@@ -53,6 +53,14 @@ pub enum SecretsError {
         /// The name that was asked for.
         name: String,
     },
+    /// Whoever set it said that it is good until then.
+    #[error("the secret `{name}` expired at {at}: store the new one with `bascule secret set {name}`")]
+    Expired {
+        /// The name that was asked for.
+        name: String,
+        /// Since when it is no longer good.
+        at: Timestamp,
+    },
     /// The row does not open: it was altered, or it was sealed for another name.
     #[error("the stored secret `{name}` was altered: set it again")]
     Altered {
@@ -118,10 +126,36 @@ impl From<SecretsError> for Failure {
             SecretsError::Missing { .. } | SecretsError::Environment { .. } | SecretsError::File { .. } => {
                 Self::new(Kind::InvalidInput, message).with_code("host:secret-missing")
             }
+            SecretsError::Expired { .. } => {
+                Self::new(Kind::Unauthorized, message).with_code("host:secret-expired")
+            }
             SecretsError::Database(DatabaseError::Full) => {
                 Self::new(Kind::Internal, message).with_code("host:disk-full")
             }
             _ => Self::new(Kind::Internal, message).with_code("host:secret"),
+        }
+    }
+}
+
+/// How a stored secret stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Term {
+    /// Nobody said that it expires, or not so soon.
+    Good,
+    /// It expires within the time of warning.
+    Expiring,
+    /// It is not used any more.
+    Expired,
+}
+
+impl Term {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
         }
     }
 }
@@ -138,6 +172,20 @@ pub struct SecretInfo {
 }
 
 impl SecretInfo {
+    /// How it stands at an instant; a warning is due so long before the expiry.
+    #[must_use]
+    pub fn term(&self, now: Timestamp, warning: std::time::Duration) -> Term {
+        let Some(expires) = self.expires_at else { return Term::Good };
+        let left = expires.duration_since(now);
+        if self.is_expired(now) {
+            Term::Expired
+        } else if jiff::SignedDuration::try_from(warning).is_ok_and(|warning| left <= warning) {
+            Term::Expiring
+        } else {
+            Term::Good
+        }
+    }
+
     /// True from the moment of expiry on.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -286,6 +334,18 @@ impl Secrets {
             .await
             .map_err(DatabaseError::from)?;
         info(&row.ok_or_else(|| SecretsError::Missing { name: name.to_owned() })?)
+    }
+
+    /// The stored value, unless it has expired: what is known to be no longer good is not sent to anybody, where it would
+    /// only count as a refused login.
+    pub async fn in_force(&self, name: &str) -> Result<Secret, SecretsError> {
+        let info = self.info(name).await?;
+        match info.expires_at {
+            Some(at) if info.is_expired(Timestamp::now()) => {
+                Err(SecretsError::Expired { name: name.to_owned(), at })
+            }
+            _ => self.reveal(name).await,
+        }
     }
 
     /// The stored value, also when it has expired.

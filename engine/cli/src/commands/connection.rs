@@ -13,6 +13,7 @@ use crate::arguments;
 use crate::exit::{Exit, coded, coded_with_help};
 use crate::live::describe;
 use crate::paint;
+use crate::serving::Client;
 use crate::site::{Places, Site};
 
 /// The longest that a test may take.
@@ -23,14 +24,23 @@ pub(crate) async fn run(places: Places, command: arguments::Connection) -> Resul
     match command {
         arguments::Connection::List { json } => list(&places, json),
         arguments::Connection::Test { name, params } => {
+            let params = parse(&params)?;
+            if let Some(client) = Client::find(&places).await? {
+                let path = format!("/api/v1/connections/{name}/test");
+                return tested(&name, &client.post(&path, &json!({ "params": params })).await?);
+            }
             let site = Site::open(places).await?;
-            let exit = test(&site, &name, &parse(&params)?).await;
+            let exit = test(&site, &name, &params).await;
             site.database.close().await;
             exit
         }
         arguments::Connection::Pin { name, params, expect } => {
+            let params = parse(&params)?;
+            if let Some(client) = Client::find(&places).await? {
+                return pin_beside(&client, &name, &params, expect.as_deref()).await;
+            }
             let site = Site::open(places).await?;
-            let exit = pin(&site, &name, &parse(&params)?, expect.as_deref()).await;
+            let exit = pin(&site, &name, &params, expect.as_deref()).await;
             site.database.close().await;
             exit
         }
@@ -82,7 +92,7 @@ fn scheme(entry: &Entry) -> &'static str {
 }
 
 /// `NAME=JSON`; what is not JSON is taken as text.
-fn parse(params: &[String]) -> Result<Map<String, Value>> {
+pub(crate) fn parse(params: &[String]) -> Result<Map<String, Value>> {
     let mut map = Map::new();
     for pair in params {
         let Some((name, value)) = pair.split_once('=') else {
@@ -106,30 +116,79 @@ async fn test(site: &Site, name: &str, params: &Map<String, Value>) -> Result<Ex
         progress: None,
     };
     match connection.test(&context).await {
-        Ok(report) => {
-            let fine = report.status < 400;
-            let word = if fine { paint::good("ok") } else { paint::bad("refused") };
-            let millis = i64::try_from(report.elapsed.as_millis()).unwrap_or(i64::MAX);
-            paint::line(format!(
-                "{word} {name}: {} answered {} in {}",
-                connection.origin(),
-                report.status,
-                paint::span(millis)
-            ));
-            paint::line(format!("   login: {}", report.scheme));
-            if let Some(fingerprint) = &report.tls_fingerprint {
-                paint::line(format!("   certificate: sha256:{fingerprint}"));
-            }
-            if let Some(date) = &report.server_date {
-                paint::line(format!("   its clock: {date}"));
-            }
-            Ok(if fine { Exit::Success } else { Exit::Failed })
-        }
-        Err(failure) => {
-            paint::line(format!("{} {name}: {}", paint::bad("failed"), describe(&failure)));
-            Ok(Exit::Failed)
-        }
+        Ok(report) => print_report(
+            name,
+            &Report {
+                origin: connection.origin(),
+                status: u64::from(report.status),
+                elapsed_ms: i64::try_from(report.elapsed.as_millis()).unwrap_or(i64::MAX),
+                login: &report.scheme,
+                certificate: report.tls_fingerprint.as_deref(),
+                date: report.server_date.as_deref(),
+            },
+        ),
+        Err(failure) => Ok(failed(name, &describe(&failure))),
     }
+}
+
+/// What a test found.
+struct Report<'r> {
+    origin: &'r str,
+    status: u64,
+    elapsed_ms: i64,
+    login: &'r str,
+    certificate: Option<&'r str>,
+    date: Option<&'r str>,
+}
+
+fn print_report(name: &str, report: &Report<'_>) -> Result<Exit> {
+    let fine = report.status < 400;
+    let word = if fine { paint::good("ok") } else { paint::bad("refused") };
+    paint::line(format!(
+        "{word} {name}: {} answered {} in {}",
+        report.origin,
+        report.status,
+        paint::span(report.elapsed_ms)
+    ));
+    paint::line(format!("   login: {}", report.login));
+    if let Some(fingerprint) = report.certificate {
+        paint::line(format!("   certificate: sha256:{fingerprint}"));
+    }
+    if let Some(date) = report.date {
+        paint::line(format!("   its clock: {date}"));
+    }
+    Ok(if fine { Exit::Success } else { Exit::Failed })
+}
+
+fn failed(name: &str, why: &str) -> Exit {
+    paint::line(format!("{} {name}: {why}", paint::bad("failed")));
+    Exit::Failed
+}
+
+/// What a failure of the server's answer says, if it is one.
+fn failure_of(answer: &Value) -> Option<String> {
+    let error = answer["error"].as_object()?;
+    let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
+    Some(format!("{}: {}", text("kind"), text("message")))
+}
+
+/// What a running server says about a test.
+fn tested(name: &str, answer: &Value) -> Result<Exit> {
+    if let Some(why) = failure_of(answer) {
+        return Ok(failed(name, &why));
+    }
+    let text = |key: &str| answer[key].as_str();
+    print_report(
+        name,
+        &Report {
+            origin: text("origin").unwrap_or_default(),
+            status: answer["status"].as_u64().context("the server's answer has no status")?,
+            elapsed_ms: answer["elapsed_ms"].as_i64().unwrap_or_default(),
+            login: text("login").unwrap_or_default(),
+            certificate: text("tls_fingerprint"),
+            date: text("server_date"),
+        },
+    )
 }
 
 async fn known(
@@ -162,42 +221,11 @@ async fn pin(site: &Site, name: &str, params: &Map<String, Value>, expect: Optio
     let found = match capabilities.fetch_fingerprint(name, params).await {
         Ok(found) => found,
         Err(failure) => {
-            paint::line(format!("{} {name}: {}", paint::bad("failed"), describe(&failure)));
-            return Ok(Exit::Failed);
+            return Ok(failed(name, &describe(&failure)));
         }
     };
     paint::line(format!("{} shows the certificate sha256:{found}", connection.origin()));
-    let agreed = match expect {
-        Some(expected) => {
-            let expected: String =
-                expected.trim_start_matches("sha256:").chars().filter(|c| *c != ':').collect();
-            if expected.eq_ignore_ascii_case(&found) {
-                true
-            } else {
-                paint::line(paint::bad(
-                    "this is another certificate than the expected one: nothing was pinned",
-                ));
-                return Ok(Exit::Failed);
-            }
-        }
-        None if std::io::stdin().is_terminal() => {
-            paint::note(
-                "compare it with what the device's own page shows. Trust exactly this certificate from now on? [y/N]",
-            );
-            let mut answer = String::new();
-            std::io::stdin().read_line(&mut answer).context("cannot read from the terminal")?;
-            matches!(answer.trim(), "y" | "Y" | "yes")
-        }
-        None => {
-            return Err(coded_with_help(
-                Exit::Usage,
-                "nobody is there to confirm the fingerprint",
-                format!("compare it, then run `bascule connection pin {name} --expect {found}`"),
-            ));
-        }
-    };
-    if !agreed {
-        paint::line("nothing was pinned");
+    if !agreed(name, &found, expect)? {
         return Ok(Exit::Failed);
     }
     capabilities
@@ -205,12 +233,83 @@ async fn pin(site: &Site, name: &str, params: &Map<String, Value>, expect: Optio
         .await
         .map_err(|failure| coded(Exit::Storage, describe(&failure)))?;
     let stored = site.project.connections.get(name).is_some_and(|entry| entry.tls.stored_pin);
-    paint::line(format!("pinned {}", connection.origin()));
-    if !stored {
+    Ok(pinned(name, connection.origin(), if stored { Use::Already } else { Use::NotYet }))
+}
+
+/// Whether the connection goes by stored pins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Already,
+    NotYet,
+}
+
+fn pinned(name: &str, origin: &str, uses: Use) -> Exit {
+    paint::line(format!("pinned {origin}"));
+    if uses == Use::NotYet {
         paint::line(format!(
             "{}: put `tls: {{ pin: stored }}` into the entry `{name}` of bascule.yaml, or the pin is not used",
             paint::warn("not yet in use")
         ));
     }
-    Ok(Exit::Success)
+    Exit::Success
+}
+
+/// Whether exactly this certificate is to be trusted: as expected, or as a person says.
+fn agreed(name: &str, found: &str, expect: Option<&str>) -> Result<bool> {
+    match expect {
+        Some(expected) => {
+            let expected: String =
+                expected.trim_start_matches("sha256:").chars().filter(|c| *c != ':').collect();
+            let same = expected.eq_ignore_ascii_case(found);
+            if !same {
+                paint::line(paint::bad(
+                    "this is another certificate than the expected one: nothing was pinned",
+                ));
+            }
+            Ok(same)
+        }
+        None if std::io::stdin().is_terminal() => {
+            paint::note(
+                "compare it with what the device's own page shows. Trust exactly this certificate from now on? [y/N]",
+            );
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).context("cannot read from the terminal")?;
+            let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+            if !yes {
+                paint::line("nothing was pinned");
+            }
+            Ok(yes)
+        }
+        None => Err(coded_with_help(
+            Exit::Usage,
+            "nobody is there to confirm the fingerprint",
+            format!("compare it, then run `bascule connection pin {name} --expect {found}`"),
+        )),
+    }
+}
+
+/// Through the server that owns the data folder: it looks, a person agrees, it looks again and pins what was agreed on.
+async fn pin_beside(
+    client: &Client,
+    name: &str,
+    params: &Map<String, Value>,
+    expect: Option<&str>,
+) -> Result<Exit> {
+    let path = format!("/api/v1/connections/{name}/pin");
+    let seen = client.post(&path, &json!({ "params": params })).await?;
+    if let Some(why) = failure_of(&seen) {
+        return Ok(failed(name, &why));
+    }
+    let found = seen["found"].as_str().context("the server named no certificate")?;
+    let origin = seen["origin"].as_str().unwrap_or_default();
+    paint::line(format!("{origin} shows the certificate sha256:{found}"));
+    if !agreed(name, found, expect)? {
+        return Ok(Exit::Failed);
+    }
+    let stored = client.post(&path, &json!({ "params": params, "expect": found })).await?;
+    if stored["pinned"] != true {
+        return Ok(failed(name, "it showed another certificate this time: nothing was pinned"));
+    }
+    let uses = if stored["uses_stored_pin"] == true { Use::Already } else { Use::NotYet };
+    Ok(pinned(name, origin, uses))
 }

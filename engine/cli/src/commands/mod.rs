@@ -1,21 +1,25 @@
 //! One file per subcommand.
 
-mod check;
 mod cancel;
+mod check;
 mod completions;
 mod connection;
+mod doctor;
 mod explain;
 mod init;
 mod plugin;
+mod prune;
 mod remote;
 mod rerun;
 mod resume;
 pub(crate) mod run;
 mod runs;
+mod schedule;
 mod secret;
 mod serve;
 mod test;
 mod token;
+mod workflow;
 
 use anyhow::{Context as _, Result};
 
@@ -37,6 +41,10 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Test(options) => in_runtime(test::run(places, options)),
         Command::Serve(options) => in_runtime(serve::run(places, options)),
         Command::Token(command) => in_runtime(token::run(places, command)),
+        Command::Workflow(command) => in_runtime(workflow::run(places, command)),
+        Command::Schedule(command) => in_runtime(schedule::run(places, command)),
+        Command::Doctor(options) => in_runtime(doctor::run(places, options)),
+        Command::Prune(options) => in_runtime(prune::run(places, options)),
         Command::Resume(options) => in_runtime(resume::run(places, options)),
         Command::Runs(options) => in_runtime(runs::run(places, options)),
         Command::Plugin(options) => in_runtime(plugin::run(places, options)),

@@ -28,7 +28,7 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     match command {
-        Runs::List { workflow, status, limit, json } => {
+        Runs::List { workflow, status, since, limit, json } => {
             let statuses = match status {
                 None => Vec::new(),
                 Some(word) => vec![Status::from_name(&word).ok_or_else(|| {
@@ -45,16 +45,21 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
                 Some(journal) => journal.runs(&filter).await?,
                 None => Vec::new(),
             };
+            let recent = |run: &RunHeader| since.is_none_or(|since| run.started_at >= since);
+            let runs: Vec<RunHeader> = runs.into_iter().filter(recent).collect();
             list(&runs, json)
         }
         // Done above.
         Runs::Cancel { .. } | Runs::Rerun(_) => Ok(Exit::Success),
-        Runs::Show { run, step, json } => {
+        Runs::Show { run, step, item, json } => {
             let Some(journal) = &journal else {
                 return Err(coded(Exit::NotFound, "nothing has run here yet"));
             };
             let record = find(journal, &run).await?;
-            show(&record, step.as_deref(), json)
+            match item {
+                Some(item) => show_item(&record, step.as_deref(), &item, json),
+                None => show(&record, step.as_deref(), json),
+            }
         }
     }
 }
@@ -171,6 +176,45 @@ fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
         paint::line(
             "\nA step's outcome is not known and it may not be repeated (`repeat: never`). Look at the device, then decide what to do.",
         );
+    }
+    Ok(Exit::Success)
+}
+
+/// One item, wherever it is.
+fn show_item(record: &RunRecord, step: Option<&str>, item: &str, as_json: bool) -> Result<Exit> {
+    fn gather<'r>(steps: &'r [StepRecord], step: Option<&str>, found: &mut Vec<&'r StepRecord>) {
+        for one in steps {
+            if one.key.is_some() && step.is_none_or(|id| one.id == id) {
+                found.push(one);
+            }
+            gather(&one.inner, step, found);
+        }
+    }
+    let mut items = Vec::new();
+    gather(&record.steps, step, &mut items);
+    let (wanted, others): (Vec<&StepRecord>, Vec<&StepRecord>) =
+        items.into_iter().partition(|one| one.key.as_deref() == Some(item));
+    if wanted.is_empty() {
+        let mut keys: Vec<&str> = others.iter().filter_map(|one| one.key.as_deref()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        return Err(coded_with_help(
+            Exit::NotFound,
+            format!("the run has no item `{item}`"),
+            if keys.is_empty() {
+                "it has no items".to_owned()
+            } else {
+                format!("it has {}", keys.join(", "))
+            },
+        ));
+    }
+    if as_json {
+        paint::line(serde_json::to_string_pretty(&wanted)?);
+        return Ok(Exit::Success);
+    }
+    for one in wanted {
+        paint::line(paint::strong(&one.id));
+        describe_step(one, 1, record.header.started_at);
     }
     Ok(Exit::Success)
 }

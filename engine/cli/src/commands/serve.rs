@@ -9,18 +9,18 @@ use bascule_run::clock::SystemClock;
 use bascule_run::observe::Broadcast;
 use bascule_run::{Parts, Runner};
 use bascule_server::{BindError, Metrics, Role, Server, ServerParts, Tokens};
-use bascule_trigger::{Book, DispatchParts, Dispatcher, Intake, TriggerParts, Triggers};
+use bascule_trigger::{Book, DispatchParts, Dispatcher, Intake, Janitor, TriggerParts, Triggers};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Serve;
 use crate::exit::{Exit, coded_with_help};
 use crate::paint;
 use crate::serving::{
-    Address, FolderBook, Folders, PluginSources, RunLog, Together, start_logs, write_private,
+    Address, FolderBook, Folders, PluginSources, RunLog, Together, start_logs, watch_expiry, write_private,
 };
-use crate::site::{Places, Site, count};
+use crate::site::{Places, Site, count, zone};
 
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 4096;
@@ -28,6 +28,9 @@ const EVENTS: usize = 4096;
 const LOOK: Duration = Duration::from_millis(200);
 /// How long open answers may take once everything else has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Room on the disk for what must still be written when it is full.
+const RESERVE_BYTES: u64 = 16 << 20;
 
 /// Why the server ends.
 enum Why {
@@ -55,6 +58,7 @@ pub(crate) async fn run(places: Places, options: Serve) -> Result<Exit> {
 
 async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Result<Exit> {
     let clock = Arc::new(SystemClock);
+    site.database.keep_room(RESERVE_BYTES);
     let tokens = Tokens::open(site.database.clone()).await?;
     let first = tokens.is_empty();
     if first {
@@ -80,7 +84,7 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         intake: intake.clone(),
         book: Arc::clone(&book) as _,
         clock: Arc::clone(&clock) as _,
-        at_once: bascule_trigger::dispatch::AT_ONCE,
+        at_once: usize::try_from(site.project.limits.runs).unwrap_or(usize::MAX),
     })
     .await?;
     let triggers = Triggers::start(TriggerParts {
@@ -89,10 +93,11 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         journal: Arc::clone(&site.journal) as _,
         book: Arc::clone(&book) as _,
         clock: Arc::clone(&clock) as _,
-        zone: TimeZone::system(),
+        zone: zone(&site.project),
         sources: Arc::new(PluginSources { steps: book.switch(), sources: book.sources() }),
         folders: Arc::new(Folders { root: site.places.project.clone(), inventory: book.inventory() }),
     });
+    let janitor = Janitor::new(intake.clone(), Arc::clone(&site.journal), Arc::clone(&clock) as _);
     let parts = ServerParts {
         intake,
         dispatcher: dispatcher.clone(),
@@ -109,6 +114,7 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         scheduler: triggers.scheduler.clone(),
         sources: triggers.events.clone(),
         files: triggers.files.clone(),
+        janitor: janitor.clone(),
     };
     let server = Server::bind(options.listen, parts)
         .await
@@ -123,11 +129,22 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         let book = Arc::clone(&book);
         async move { book.watch().await }
     });
+    let stop_pruning = CancellationToken::new();
+    let pruning = tokio::spawn({
+        let (inventory, stop) = (book.inventory(), stop_pruning.clone());
+        async move { janitor.run(|| inventory.borrow().project.retention.clone(), stop).await }
+    });
+    let expiring = tokio::spawn(watch_expiry(site.secrets.clone(), book.inventory()));
     let why = tokio::select! {
         () = signals.next() => Why::Asked,
         reason = broken(site) => Why::Broken(reason),
     };
     watching.abort();
+    expiring.abort();
+    stop_pruning.cancel();
+    if let Err(error) = pruning.await {
+        tracing::error!(%error, "pruning ended early");
+    }
     match why {
         Why::Broken(reason) => {
             paint::note(format!(

@@ -180,6 +180,7 @@ impl FolderBook {
         let base_in_use = base.is_some();
         let capabilities = match base {
             Some(base) => {
+                tell_what_waits(&self.site.project, &project);
                 self.switch.turn(Arc::new(base.bridge));
                 self.sources.turn(Arc::new(base.sources));
                 self.pinned.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -308,6 +309,20 @@ impl Book for FolderBook {
 
     fn changed(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+}
+
+/// Tells what of an edit comes into use with the next start only.
+fn tell_what_waits(begun_with: &Project, now: &Project) {
+    let keys = [
+        ("limits: runs", begun_with.limits.runs == now.limits.runs),
+        ("limits: call", begun_with.limits.call == now.limits.call),
+        ("time-zone", begun_with.time_zone == now.time_zone),
+    ];
+    for (key, _) in keys.iter().filter(|(_, same)| !same) {
+        tracing::warn!(
+            "`{key}` of {INVENTORY} differs from what the server began with; it counts from the next start on"
+        );
     }
 }
 

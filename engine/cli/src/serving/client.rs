@@ -55,6 +55,12 @@ impl Client {
         self.answer(request.send().await).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        let request =
+            self.request(Method::PUT, path).header("content-type", "application/json").body(body.to_string());
+        self.answer(request.send().await).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
         self.answer(self.request(Method::DELETE, path).send().await).await
     }

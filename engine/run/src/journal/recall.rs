@@ -57,8 +57,8 @@ pub struct PlaceMemory {
     pub undone: Option<Option<Failure>>,
     /// Grows when earlier attempts are put aside; part of new idempotency keys.
     pub generation: u32,
-    /// Keys of attempts that were put aside although nobody knows what they did.
-    keys: HashMap<(Role, u32), String>,
+    /// Keys of attempts that were put aside although nobody knows what they did, and how often they were begun.
+    keys: HashMap<(Role, u32), (String, u32)>,
 }
 
 /// An attempt as remembered.
@@ -96,7 +96,13 @@ impl PlaceMemory {
         let attempted = self.attempts.iter().find(|(id, _)| id.role == role && id.look == look);
         attempted
             .map(|(_, attempt)| attempt.key.as_str())
-            .or_else(|| self.keys.get(&(role, look)).map(String::as_str))
+            .or_else(|| self.keys.get(&(role, look)).map(|(key, _)| key.as_str()))
+    }
+
+    /// How often a call may have been made by attempts that were put aside although nobody knows what they did.
+    #[must_use]
+    pub fn made_unknown(&self, role: Role, look: u32) -> u32 {
+        self.keys.get(&(role, look)).map_or(0, |(_, times)| *times)
     }
 
     /// What the last successful call of the step gave.
@@ -227,6 +233,10 @@ impl Memory {
             .collect();
         for (place, memory) in &mut self.places {
             let again = place.is_finally() || place.finally_of().any(|call| !stays.contains(&call));
+            // Cut off between the result of its call and its own end, it goes on from there, as in a resume (spec 4).
+            if !again && !text_changed && memory.is_cut_off_after_its_call() {
+                continue;
+            }
             if again || !stays.contains(place) {
                 let memory = Arc::make_mut(memory);
                 memory.put_aside();
@@ -267,6 +277,10 @@ impl Memory {
 }
 
 impl PlaceMemory {
+    fn is_cut_off_after_its_call(&self) -> bool {
+        self.ended.is_none() && self.undone.is_none() && !self.rollback && self.made().is_some()
+    }
+
     fn says_something(&self) -> bool {
         self.ended.is_some() || !self.attempts.is_empty()
     }
@@ -291,7 +305,8 @@ impl PlaceMemory {
                     Some((_, Outcome::Done(_))) => false,
                 };
                 if unknown && id.role != Role::Undo {
-                    self.keys.insert((id.role, id.look), attempt.key.clone());
+                    let known = self.keys.entry((id.role, id.look)).or_default();
+                    *known = (attempt.key.clone(), known.1.saturating_add(attempt.intents));
                 }
             }
         }

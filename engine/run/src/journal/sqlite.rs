@@ -1,6 +1,7 @@
 //! The journal in the project's database. The SQL is such that PostgreSQL runs it too; only `Database` is SQLite's.
 
 mod admit;
+mod prune;
 mod rows;
 mod schema;
 
@@ -19,6 +20,7 @@ use crate::journal::{
 };
 use crate::place::Place;
 pub use admit::CancelAsked;
+pub use prune::{Aged, Removed};
 use rows::{EntryRow, HEADER, RunEffect, header, instant, read_failed, run_id, store};
 use schema::STEPS;
 
@@ -72,7 +74,7 @@ impl SqliteJournal {
     }
 
     async fn header(&self, run: RunId) -> Result<RunHeader, JournalError> {
-        let text = format!("SELECT {HEADER} FROM run WHERE id = $1");
+        let text = format!("SELECT {HEADER} FROM run WHERE id = $1 AND removing IS NULL");
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(run.to_string())
             .fetch_optional(self.database.readers())
@@ -159,11 +161,13 @@ impl Journal for SqliteJournal {
     async fn append(&self, claim: &Claim, batch: Batch) -> Result<(), JournalError> {
         let rows = batch.entries.iter().map(EntryRow::of).collect::<Result<Vec<_>, _>>()?;
         let (run, epoch) = (claim.run.to_string(), claim.epoch);
-        let lines = batch.lines;
-        let kept = self
-            .database
-            .write(move |tx| {
+        let all = Arc::new((run, rows, batch.lines));
+        // What has begun comes to its end also on a full disk.
+        let kept = self.database.write_pressing(|| {
+            let all = Arc::clone(&all);
+            move |tx| {
                 async move {
+                    let (run, rows, lines) = &*all;
                     let gets_on = rows.iter().any(|row| matches!(row.effect, RunEffect::GetsOn));
                     // Also locks the row, so that entries of one run are numbered without gaps.
                     let next: Option<(i64, i64)> = sqlx::query_as(
@@ -172,7 +176,7 @@ impl Journal for SqliteJournal {
                          WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
                          RETURNING next_entry - $3, next_line - $4",
                     )
-                    .bind(&run)
+                    .bind(run)
                     .bind(epoch)
                     .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
                     .bind(i64::try_from(lines.len()).unwrap_or(i64::MAX))
@@ -183,14 +187,14 @@ impl Journal for SqliteJournal {
                         return Ok(false);
                     };
                     for (row, number) in rows.iter().zip(first..) {
-                        row.insert(&mut *tx, &run, number).await?;
+                        row.insert(&mut *tx, run, number).await?;
                     }
                     for (line, number) in lines.iter().zip(first_line..) {
                         sqlx::query(
                             "INSERT INTO run_line (run_id, number, at, place, level, message)
                              VALUES ($1, $2, $3, $4, $5, $6)",
                         )
-                        .bind(&run)
+                        .bind(run)
                         .bind(number)
                         .bind(line.at.as_microsecond())
                         .bind(line.place.as_str())
@@ -202,9 +206,9 @@ impl Journal for SqliteJournal {
                     Ok(true)
                 }
                 .boxed()
-            })
-            .await
-            .map_err(store)?;
+            }
+        });
+        let kept = kept.await.map_err(store)?;
         if kept { Ok(()) } else { Err(JournalError::Fenced(claim.run)) }
     }
 
@@ -218,7 +222,7 @@ impl Journal for SqliteJournal {
                         insert_text(&mut *tx, digest, text).await?;
                     }
                     let old: Option<String> =
-                        sqlx::query_scalar("SELECT digest FROM run WHERE id = $1 AND status NOT IN ('queued', 'running')")
+                        sqlx::query_scalar("SELECT digest FROM run WHERE id = $1 AND status NOT IN ('queued', 'running') AND removing IS NULL")
                             .bind(&id)
                             .fetch_optional(&mut *tx)
                             .await?;
@@ -310,7 +314,9 @@ impl Journal for SqliteJournal {
     }
 
     async fn find(&self, prefix: &str) -> Result<RunHeader, JournalError> {
-        let text = format!("SELECT {HEADER} FROM run WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 5");
+        let text = format!(
+            "SELECT {HEADER} FROM run WHERE id >= $1 AND id < $2 AND removing IS NULL ORDER BY id LIMIT 5"
+        );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(prefix)
             .bind(format!("{prefix}~"))
@@ -385,7 +391,7 @@ impl Journal for SqliteJournal {
             names => format!("AND status IN ('{}')", names.join("', '")),
         };
         let text = format!(
-            "SELECT {HEADER} FROM run WHERE ($1 IS NULL OR workflow = $1) {wanted} ORDER BY id DESC LIMIT $2"
+            "SELECT {HEADER} FROM run WHERE ($1 IS NULL OR workflow = $1) AND removing IS NULL {wanted} ORDER BY id DESC LIMIT $2"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(&filter.workflow)

@@ -18,6 +18,7 @@ pub(crate) struct Call {
     pub(crate) function: String,
     pub(crate) step: String,
     pub(crate) attempt: u32,
+    pub(crate) lost: u32,
     pub(crate) key: String,
     pub(crate) with: Value,
     /// Since the world began, of tokio's clock.
@@ -89,6 +90,7 @@ impl Invoke for World {
             function: format!("{}/{}", invocation.plugin, invocation.function),
             step: invocation.step.clone(),
             attempt: invocation.attempt,
+            lost: invocation.lost,
             key: invocation.idempotency_key.clone(),
             with: invocation.with.clone(),
             at: self.now(),

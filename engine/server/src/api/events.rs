@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::sse::{Event as Sent, KeepAlive, KeepAliveStream, Sse};
 use bascule_run::RunId;
 use bascule_run::observe::Event;
 use bascule_run::record::{RunRecord, StepRecord};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -23,17 +24,13 @@ use crate::view::EventView;
 /// How often a silent stream shows that it is alive.
 const ALIVE: Duration = Duration::from_secs(15);
 
-type Stream_ = Sse<
-    axum::response::sse::KeepAliveStream<
-        std::pin::Pin<Box<dyn Stream<Item = Result<Sent, Infallible>> + Send>>,
-    >,
->;
+type Events = Sse<KeepAliveStream<BoxStream<'static, Result<Sent, Infallible>>>>;
 
 fn send(view: &EventView) -> Option<Result<Sent, Infallible>> {
     Sent::default().event(view.name()).json_data(view).ok().map(Ok)
 }
 
-fn answer(views: impl Stream<Item = EventView> + Send + 'static) -> Stream_ {
+fn answer(views: impl Stream<Item = EventView> + Send + 'static) -> Events {
     let events = views.filter_map(|view| async move { send(&view) }).boxed();
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE))
 }
@@ -44,7 +41,7 @@ struct Live {
 }
 
 enum Heard {
-    Event(RunId, Event),
+    Event(RunId, Box<Event>),
     Missed(u64),
 }
 
@@ -55,7 +52,7 @@ impl Live {
             biased;
             () = self.closing.cancelled() => None,
             heard = self.events.recv() => match heard {
-                Ok((run, event)) => Some(Heard::Event(run, event)),
+                Ok((run, event)) => Some(Heard::Event(run, Box::new(event))),
                 Err(RecvError::Lagged(count)) => Some(Heard::Missed(count)),
                 Err(RecvError::Closed) => None,
             },
@@ -63,7 +60,7 @@ impl Live {
     }
 }
 
-pub(crate) async fn all(State(shared): State<Arc<Shared>>) -> Stream_ {
+pub(crate) async fn all(State(shared): State<Arc<Shared>>) -> Events {
     let live = Live { events: shared.parts.events.subscribe(), closing: shared.closing.clone() };
     answer(stream::unfold(live, |mut live| async move {
         let view = match live.next().await? {
@@ -78,7 +75,7 @@ pub(crate) async fn all(State(shared): State<Arc<Shared>>) -> Stream_ {
 pub(crate) async fn of_run(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
-) -> Result<Stream_, Refusal> {
+) -> Result<Events, Refusal> {
     // Before the record is read, so that nothing falls between the two.
     let events = shared.parts.events.subscribe();
     let header = runs::find(&shared, &name).await?;
@@ -104,7 +101,7 @@ pub(crate) async fn of_run(
             let view = match live.next().await? {
                 Heard::Missed(count) => EventView::Missed { count },
                 Heard::Event(of, event) if of == run => {
-                    if let Event::Ended { place, .. } = &event
+                    if let Event::Ended { place, .. } = &*event
                         && told.remove(place.as_str())
                     {
                         continue;

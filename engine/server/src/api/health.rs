@@ -14,7 +14,7 @@ use crate::state::Shared;
 /// In order or not, and nothing else: anybody may ask.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct State {
-    /// `ok`, `stopping`, `broken`
+    /// `ok`, `stopping`, `disk-full`, `broken`
     status: &'static str,
 }
 
@@ -23,12 +23,14 @@ pub(crate) async fn health(Of(shared): Of<Arc<Shared>>) -> Response {
     if shared.parts.database.broken().is_some() { told("broken") } else { told("ok") }
 }
 
-/// 503 also while the server stops.
+/// 503 also while the server stops, and while the disk is full.
 pub(crate) async fn ready(Of(shared): Of<Arc<Shared>>) -> Response {
     if shared.parts.database.broken().is_some() {
         told("broken")
     } else if shared.is_closing() {
         told("stopping")
+    } else if shared.is_short_of_room() {
+        told("disk-full")
     } else {
         told("ok")
     }

@@ -155,6 +155,7 @@ fn operation(route: &Route, met: &mut Met, refused: &RefOr<Schema>) -> PathItem 
     }
     let method = match route.method.as_str() {
         "POST" => HttpMethod::Post,
+        "PUT" => HttpMethod::Put,
         "DELETE" => HttpMethod::Delete,
         _ => HttpMethod::Get,
     };

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use bascule_run::RunId;
 use bascule_trigger::event::SourceState;
-use bascule_trigger::schedule::{Slot, SlotFilter, SlotState, Upcoming};
+use bascule_trigger::schedule::{Next, Slot, SlotFilter, SlotState, Upcoming};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,12 +46,12 @@ pub(crate) struct UpcomingView {
     workflow: String,
     /// The trigger's id.
     trigger: String,
+    /// When it begins: the instant that the schedule means, and the jitter.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
     /// The instant that the schedule means.
     #[schema(value_type = String, format = DateTime)]
     slot_at: Timestamp,
-    /// That, and the jitter.
-    #[schema(value_type = String, format = DateTime)]
-    due_at: Timestamp,
     /// The schedule's zone.
     time_zone: String,
     /// The cron line in words.
@@ -63,8 +63,8 @@ impl From<Upcoming> for UpcomingView {
         Self {
             workflow: upcoming.workflow,
             trigger: upcoming.trigger,
+            at: upcoming.due_at,
             slot_at: upcoming.slot_at,
-            due_at: upcoming.due_at,
             time_zone: upcoming.time_zone,
             description: upcoming.description,
         }
@@ -74,6 +74,7 @@ impl From<Upcoming> for UpcomingView {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HowMany {
+    workflow: Option<String>,
     limit: Option<u32>,
 }
 
@@ -82,7 +83,8 @@ pub(crate) async fn upcoming(
     Asked(asked): Asked<HowMany>,
 ) -> Json<Vec<UpcomingView>> {
     let count = usize::try_from(limit(asked.limit)).unwrap_or(usize::MAX);
-    Json(shared.parts.scheduler.upcoming(count).into_iter().map(Into::into).collect())
+    let next = Next { workflow: asked.workflow, count };
+    Json(shared.parts.scheduler.upcoming(&next).into_iter().map(Into::into).collect())
 }
 
 /// An occurrence that was planned.

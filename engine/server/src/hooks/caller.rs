@@ -150,7 +150,7 @@ fn denied(message: String) -> Refusal {
 }
 
 async fn reveal(secrets: &Secrets, name: &str) -> Result<Secret, Refusal> {
-    secrets.reveal(name).await.map_err(|error| {
+    secrets.in_force(name).await.map_err(|error| {
         tracing::error!(secret = name, %error, "a webhook cannot tell who calls");
         Refusal::unavailable("not-ready", "this webhook is not ready: its secret cannot be read")
             .help("the server's log says more")

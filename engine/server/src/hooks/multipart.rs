@@ -40,8 +40,7 @@ pub(crate) fn parse<'b>(body: &'b [u8], boundary: &str) -> Result<Vec<Part<'b>>,
     let delimiter = format!("--{boundary}").into_bytes();
     let mut at = next(body, 0, &delimiter).ok_or("the boundary does not stand in the body")?.1;
     let mut parts = Vec::new();
-    loop {
-        let Some(rest) = body.get(at..) else { break };
+    while let Some(rest) = body.get(at..) {
         if rest.starts_with(b"--") || rest.iter().all(u8::is_ascii_whitespace) {
             break;
         }

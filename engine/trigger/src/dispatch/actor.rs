@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bascule_database::Room;
 use bascule_run::RunId;
 use bascule_run::clock::later;
 use bascule_run::journal::{PinnedTexts, RunTexts};
@@ -20,6 +21,8 @@ use crate::intake::{Arrival, Kind, Sealed, Waiting};
 
 /// After a failure of the journal, or while a group is at work elsewhere.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long nothing begins beside a run under suspicion.
+const ALONE: Duration = Duration::from_secs(5);
 /// Collected events whose trigger is gone are looked at again.
 const UNMADE: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,8 @@ struct Actor {
     later: BTreeMap<(Timestamp, RunId), Waiting>,
     /// When a bucket is due.
     due: Option<Timestamp>,
+    /// Until when nothing begins beside this run.
+    alone: Option<(Timestamp, RunId)>,
     /// What is held is to be tried again.
     retry: bool,
 }
@@ -40,6 +45,7 @@ struct Actor {
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut changed = shared.parts.book.changed();
     let mut book_lives = true;
+    let mut room = shared.parts.intake.database().room();
     let due = match shared.parts.intake.next_due().await {
         Ok(due) => due,
         Err(error) => {
@@ -52,13 +58,19 @@ pub(super) async fn run(shared: Arc<Shared>) {
         runs: std::collections::HashMap::new(),
         later: BTreeMap::new(),
         due,
+        alone: None,
         retry: false,
         shared: Arc::clone(&shared),
     };
     loop {
         actor.hear();
-        actor.begin();
-        let next = actor.later.keys().next().map(|(at, _)| *at).into_iter().chain(actor.due).min();
+        // While the disk is nearly full, what is left is for the ends of those that have begun.
+        if *room.borrow_and_update() == Room::Enough {
+            actor.begin();
+        }
+        let alone = actor.alone.map(|(until, _)| until);
+        let next =
+            actor.later.keys().next().map(|(at, _)| *at).into_iter().chain(actor.due).chain(alone).min();
         let alarm = async {
             match next {
                 Some(at) => shared.parts.clock.sleep_until(at).await,
@@ -76,6 +88,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Ok(()) => actor.try_held(),
                 Err(_) => book_lives = false,
             },
+            // An error means that the writer is gone, and with it everything that could be done here.
+            Ok(()) = room.changed() => {}
             () = alarm => actor.on_time().await,
         }
     }
@@ -131,6 +145,10 @@ impl Actor {
                 }
                 let Some(waiting) = state.queue.next() else { return };
                 let run = waiting.order.run;
+                if state.queue.alone() == Some(run) {
+                    tracing::warn!(%run, "it was under way each time the process died; it begins alone");
+                    self.alone = Some((later(self.shared.now(), ALONE), run));
+                }
                 let token = tokio_util::sync::CancellationToken::new();
                 // Before the run reads its record: a wish to cancel is in one of the two.
                 state.cancels.insert(run, token.clone());
@@ -206,6 +224,9 @@ impl Actor {
     /// Something is due.
     async fn on_time(&mut self) {
         let now = self.shared.now();
+        if let Some((_, run)) = self.alone.take_if(|(until, _)| *until <= now) {
+            self.shared.state().queue.let_others_in(run);
+        }
         while let Some(entry) = self.later.first_entry()
             && entry.key().0 <= now
         {

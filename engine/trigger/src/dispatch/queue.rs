@@ -21,11 +21,24 @@ pub(crate) struct Queue {
     /// Which run has the right to a group; it may still wait, when it was under way before a crash.
     groups: HashMap<String, RunId>,
     paused: Vec<String>,
+    /// This one is under suspicion, and nothing begins beside it.
+    alone: Option<RunId>,
 }
+
+/// Above every priority that a workflow can have.
+const RESUMED: i64 = i64::MAX - 1;
+const SUSPECTED: i64 = i64::MAX;
 
 /// Before a crash the run was under way: it goes first, and its group is its own.
 pub(crate) fn resumed(mut waiting: Waiting) -> Waiting {
-    waiting.order.priority = Reverse(i64::MAX);
+    waiting.order.priority = Reverse(RESUMED);
+    waiting
+}
+
+/// It was under way in several crashes in a row. It goes before all others and alone, so that if it is the one that kills the
+/// process, it takes nobody with it.
+pub(crate) fn suspected(mut waiting: Waiting) -> Waiting {
+    waiting.order.priority = Reverse(SUSPECTED);
     waiting
 }
 
@@ -36,7 +49,7 @@ impl Queue {
         if self.running.contains_key(&run) || self.waiting.contains_key(&run) {
             return;
         }
-        if waiting.order.priority == Reverse(i64::MAX)
+        if waiting.order.priority.0 >= RESUMED
             && let Some(group) = &waiting.concurrency_key
         {
             self.groups.entry(group.clone()).or_insert(run);
@@ -73,6 +86,9 @@ impl Queue {
 
     /// Takes the next run: from now on it is under way.
     pub(crate) fn next(&mut self) -> Option<Waiting> {
+        if self.alone.is_some() {
+            return None;
+        }
         while let Some((_, run)) = self.ready.pop_first() {
             let Some(waiting) = self.waiting.get(&run).cloned() else { continue };
             if let Some(group) = &waiting.concurrency_key {
@@ -83,6 +99,9 @@ impl Queue {
                 self.groups.insert(group.clone(), run);
             }
             self.waiting.remove(&run);
+            if waiting.order.priority.0 == SUSPECTED && self.running.is_empty() {
+                self.alone = Some(run);
+            }
             self.running.insert(run, waiting.clone());
             return Some(waiting);
         }
@@ -92,8 +111,19 @@ impl Queue {
     /// The run is not under way any more; the next one of its group may begin.
     pub(crate) fn ended(&mut self, run: RunId) -> Option<Waiting> {
         let waiting = self.running.remove(&run)?;
+        self.let_others_in(run);
         self.free(&waiting);
         Some(waiting)
+    }
+
+    /// The run that is under way and beside which nothing begins.
+    pub(crate) fn alone(&self) -> Option<RunId> {
+        self.alone
+    }
+
+    /// It has been alone for long enough.
+    pub(crate) fn let_others_in(&mut self, run: RunId) {
+        self.alone.take_if(|alone| *alone == run);
     }
 
     /// It does not wait any more, e.g. because it was cancelled.

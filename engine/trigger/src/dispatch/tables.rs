@@ -9,8 +9,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::queue::resumed;
+use super::queue::{resumed, suspected};
 use crate::intake::{Intake, Order, Waiting, instant, parsed};
+
+/// So many deaths of the process in a row make a run suspicious that was under way in all of them and finished nothing.
+const SUSPICIOUS: i64 = 2;
 
 /// A workflow of which no run begins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,7 +41,7 @@ pub struct Held {
 /// Every run that is `queued` or `running`.
 pub(super) async fn open_runs(intake: &Intake) -> Result<Vec<Waiting>, DatabaseError> {
     let rows = sqlx::query(
-        "SELECT r.id, r.workflow, r.status, r.concurrency_key, o.number, o.priority
+        "SELECT r.id, r.workflow, r.status, r.concurrency_key, r.crashes, o.number, o.priority
          FROM run r LEFT JOIN run_order o ON o.run_id = r.id
          WHERE r.status IN ('queued', 'running')",
     )
@@ -59,7 +62,11 @@ pub(super) async fn open_runs(intake: &Intake) -> Result<Vec<Waiting>, DatabaseE
                 workflow: row.try_get("workflow")?,
                 concurrency_key: row.try_get("concurrency_key")?,
             };
-            Ok(if status == Status::Running.name() { resumed(waiting) } else { waiting })
+            Ok(match row.try_get::<i64, _>("crashes")? {
+                _ if status != Status::Running.name() => waiting,
+                ..SUSPICIOUS => resumed(waiting),
+                _ => suspected(waiting),
+            })
         })
         .collect()
 }

@@ -27,6 +27,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
+    /// The peer was heard of.
     fn sign(&self) {
         self.watch.sign();
         self.shared.change(&self.item.id, |state, now| state.alive_at = Some(now));
@@ -105,7 +106,7 @@ impl SourceSink for Sink {
     }
 
     async fn cursor(&self) -> Result<Option<Value>, Failure> {
-        self.sign();
+        self.watch.sign();
         let known = cursor::load(&self.shared.parts.intake, &self.item.id).await;
         known.map(|known| known.cursor).map_err(|error| {
             Failure::new(Kind::Busy, format!("the cursor cannot be read: {}", chain(&error)))
@@ -120,10 +121,12 @@ impl SourceSink for Sink {
     }
 
     fn state(&self, connected: bool, note: &str) {
-        self.sign();
         if connected {
+            self.sign();
             self.connected(note);
         } else {
+            // Of the source's own life: a source that gives up after long silence has not heard of its peer just now.
+            self.watch.sign();
             self.shared.change(&self.item.id, |state, _| {
                 state.link = Link::Reconnecting;
                 note.clone_into(&mut state.note);

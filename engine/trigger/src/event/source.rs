@@ -8,7 +8,7 @@ use bascule_workflow::expression::Scope;
 use bascule_workflow::failure::{Failure, Kind};
 use bascule_workflow::plan::Workflow;
 use bascule_workflow::trigger::{Event, Trigger};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ use crate::dispatch::chain;
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// That nothing was missed is stored so often, beside every event.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
+/// What was missed is asked for from so much earlier on: the clocks of devices differ from ours, and an event may have waited
+/// for its picture when the line broke.
+const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
 
 /// A source as the book says.
 pub(super) struct Item {
@@ -189,6 +192,7 @@ async fn missed(
 ) -> Result<usize, Failure> {
     let item = &sink.item;
     let mut scope = item.scope.clone();
+    let since = since.saturating_sub(OVERLAP).unwrap_or(since);
     let trigger = json!({
         "kind": "event",
         "id": item.trigger.id,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Intake;
 
 /// So many rows of each kind go in one transaction, so that nobody waits long.
-const AT_ONCE: i64 = 2_000;
+const AT_ONCE: i64 = 1_000;
 
 /// What was taken away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ impl Intake {
                 async move {
                     let deliveries = sqlx::query(
                         "DELETE FROM delivery WHERE id IN (
-                             SELECT id FROM delivery WHERE last_at < $1 AND verdict <> 'held' ORDER BY id LIMIT $2)",
+                             SELECT id FROM delivery WHERE last_at < $1 AND verdict <> 'held' ORDER BY last_at LIMIT $2)",
                     )
                     .bind(before)
                     .bind(AT_ONCE)
@@ -46,11 +46,6 @@ impl Intake {
                     )
                     .bind(before)
                     .bind(AT_ONCE)
-                    .execute(&mut *tx)
-                    .await?;
-                    sqlx::query(
-                        "DELETE FROM run_order WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.id = run_order.run_id)",
-                    )
                     .execute(tx)
                     .await?;
                     Ok(Pruned { deliveries: deliveries.rows_affected(), slots: slots.rows_affected() })
@@ -58,5 +53,20 @@ impl Intake {
                 .boxed()
             })
             .await
+    }
+
+    /// How many deliveries and occurrences are older.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn count_old(&self, before: Timestamp) -> Result<u64, DatabaseError> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM delivery WHERE last_at < $1 AND verdict <> 'held')
+                  + (SELECT count(*) FROM slot WHERE slot_at < $1 AND state <> 'planned')",
+        )
+        .bind(before.as_microsecond())
+        .fetch_one(self.database.readers())
+        .await?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 }

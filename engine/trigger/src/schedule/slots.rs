@@ -259,6 +259,39 @@ pub(super) async fn list(intake: &Intake, filter: &SlotFilter) -> Result<Vec<Slo
         .collect()
 }
 
+/// Occurrences of one schedule that passed while nothing ran.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MissedSince {
+    /// The workflow's id.
+    pub workflow: String,
+    /// The trigger's id.
+    pub trigger: String,
+    /// How many.
+    pub count: u64,
+    /// The last of them.
+    pub last: Timestamp,
+}
+
+/// What was missed since an instant, by schedule. For whoever only reads; the process that plans may be another one.
+///
+/// # Errors
+/// What the database says.
+pub async fn missed_since(intake: &Intake, since: Timestamp) -> Result<Vec<MissedSince>, DatabaseError> {
+    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
+        "SELECT workflow, trigger_id, CAST(sum(occurrences) AS BIGINT), max(slot_at) FROM slot
+         WHERE slot_at >= $1 AND state = 'missed' GROUP BY workflow, trigger_id ORDER BY workflow, trigger_id",
+    )
+    .bind(since.as_microsecond())
+    .fetch_all(intake.database().readers())
+    .await?;
+    rows.into_iter()
+        .map(|(workflow, trigger, count, last)| {
+            let count = u64::try_from(count).unwrap_or(0);
+            Ok(MissedSince { workflow, trigger, count, last: instant(last)? })
+        })
+        .collect()
+}
+
 pub(super) async fn missed(intake: &Intake) -> Result<Vec<(String, u64)>, DatabaseError> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT workflow, CAST(sum(occurrences) AS BIGINT) FROM slot WHERE state = 'missed'

@@ -24,12 +24,23 @@ pub struct Upcoming {
     pub description: String,
 }
 
-/// The next occurrences of all schedules after an instant, the first ones first. `site` is the zone of schedules that
-/// name none.
+/// Which occurrences are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Next {
+    /// Of this workflow only.
+    pub workflow: Option<String>,
+    /// At most so many.
+    pub count: usize,
+}
+
+/// The next occurrences of schedules after an instant, the first ones first. `site` is the zone of schedules that name
+/// none.
 #[must_use]
-pub fn upcoming(book: &dyn Book, site: &TimeZone, after: Timestamp, count: usize) -> Vec<Upcoming> {
+pub fn upcoming(book: &dyn Book, site: &TimeZone, after: Timestamp, next: &Next) -> Vec<Upcoming> {
+    let count = next.count;
     let mut all: Vec<Upcoming> = entries(book, site)
         .iter()
+        .filter(|entry| next.workflow.as_ref().is_none_or(|wanted| *wanted == entry.workflow.id))
         .flat_map(|entry| {
             entry.occurrences.after(after).take(count).map(|slot_at| Upcoming {
                 workflow: entry.workflow.id.clone(),

@@ -77,28 +77,32 @@ impl Checker<'_> {
 
     fn time_zone(&mut self, node: &Node) -> Option<String> {
         let name = self.text_of(node, "time-zone")?;
-        let database = jiff::tz::db();
-        // Offsets and abbreviations know nothing of the site's summer time.
-        let fixed = matches!(name.as_str(), "EST" | "MST" | "HST" | "CET" | "MET" | "EET" | "WET")
-            || name.starts_with(['+', '-']);
-        let named = name == "UTC" || name.contains('/');
-        if !fixed && named && (database.is_definitively_empty() || database.get(&name).is_ok()) {
-            return Some(name);
-        }
-        let known: Vec<String> = database.available().map(|name| name.as_str().to_owned()).collect();
-        let city = |name: &str| name.rsplit('/').next().unwrap_or_default().to_lowercase();
-        let same_city =
-            known.iter().map(String::as_str).find(|zone| city(zone) == city(&name).replace(' ', "_"));
-        let near = same_city.or_else(|| nearest_zone(&name, &known));
-        let help = match near.filter(|_| !fixed) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "write the IANA name, for example `Europe/Bucharest` or `UTC`".to_owned(),
-        };
+        let Some(help) = unknown_zone(&name) else { return Some(name) };
         self.problems.report(
             Problem::error(codes::TIME_ZONE, node.span, format!("`{name}` is not a time zone")).help(help),
         );
         None
     }
+}
+
+/// How to mend what is not the IANA name of a time zone; `None` where it is one.
+pub(crate) fn unknown_zone(name: &str) -> Option<String> {
+    let database = jiff::tz::db();
+    // Offsets and abbreviations know nothing of the site's summer time.
+    let fixed =
+        matches!(name, "EST" | "MST" | "HST" | "CET" | "MET" | "EET" | "WET") || name.starts_with(['+', '-']);
+    let named = name == "UTC" || name.contains('/');
+    if !fixed && named && (database.is_definitively_empty() || database.get(name).is_ok()) {
+        return None;
+    }
+    let known: Vec<String> = database.available().map(|name| name.as_str().to_owned()).collect();
+    let city = |name: &str| name.rsplit('/').next().unwrap_or_default().to_lowercase();
+    let same_city = known.iter().map(String::as_str).find(|zone| city(zone) == city(name).replace(' ', "_"));
+    let near = same_city.or_else(|| nearest_zone(name, &known));
+    Some(match near.filter(|_| !fixed) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "write the IANA name, for example `Europe/Bucharest` or `UTC`".to_owned(),
+    })
 }
 
 /// The field of a cron line that cannot be.

@@ -50,6 +50,20 @@ static KEYS: &[KeyDoc] = &[
         "components that workflows may use",
     ),
     key("", "limits", "{ memory, call }", "64 MiB, 5 min", "what one call of a plugin may take"),
+    key(
+        "",
+        "time-zone",
+        "IANA name",
+        "the computer's",
+        "of schedules that name none, e.g. `Europe/Bucharest`",
+    ),
+    key(
+        "",
+        "retention",
+        "{ runs, failed-runs, deliveries, once, max-size }",
+        "90d, 365d, 90d, 730d, 2GiB",
+        "how long what is over is kept",
+    ),
     key("connections", "description", "text", "none", "for people"),
     key(
         "connections",
@@ -272,4 +286,22 @@ static KEYS: &[KeyDoc] = &[
     key("limits", "memory", "size", "64 MiB", "linear memory of one call"),
     key("limits", "call", "duration", "5 min", "the longest a call may take when the step has no `timeout`"),
     key("limits", "runs", "number", "64", "runs of the server that are under way at the same time"),
+    key("limits", "expiry-warning", "duration", "7d", "how long before a secret expires it is told"),
+    key("retention", "runs", "duration", "90d", "runs that went well or were cancelled, after their end"),
+    key("retention", "failed-runs", "duration", "365d", "every other run, after its end"),
+    key(
+        "retention",
+        "deliveries",
+        "duration",
+        "90d",
+        "deliveries and past occurrences of schedules; the same delivery is known again until then",
+    ),
+    key("retention", "once", "duration", "730d", "`once` keys; later the step would be done again"),
+    key(
+        "retention",
+        "max-size",
+        "size",
+        "2GiB",
+        "the database; beyond, the oldest ended runs go before their time",
+    ),
 ];

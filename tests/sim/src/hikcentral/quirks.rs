@@ -58,6 +58,8 @@ pub struct HikCentralQuirks {
     pub silent_doors: bool,
     /// Every page of a list is the first one.
     pub ignores_page: bool,
+    /// Every push comes twice.
+    pub pushes_twice: bool,
 }
 
 impl Default for HikCentralQuirks {
@@ -90,6 +92,7 @@ impl Default for HikCentralQuirks {
             stuck_doors: Vec::new(),
             silent_doors: false,
             ignores_page: false,
+            pushes_twice: false,
         }
     }
 }
@@ -97,17 +100,7 @@ impl Default for HikCentralQuirks {
 impl HikCentralQuirks {
     /// These switches with the keys of `change` (a JSON object) set; fails with a sentence that names the key or value.
     pub(crate) fn changed(&self, change: &serde_json::Value) -> Result<Self, String> {
-        let serde_json::Value::Object(change) = change else {
-            return Err("a change is a JSON object with the keys to change".to_owned());
-        };
-        let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
-        let Some(map) = all.as_object_mut() else {
-            return Err("quirks are not an object".to_owned());
-        };
-        for (key, value) in change {
-            map.insert(key.clone(), value.clone());
-        }
-        serde_json::from_value(all).map_err(|error| error.to_string())
+        crate::switches::changed(self, change)
     }
 }
 

@@ -126,17 +126,7 @@ impl Default for RecorderHabits {
 impl RecorderHabits {
     /// These switches with the keys of `change` (a JSON object) set. Fails with a sentence that names the key or value.
     pub fn changed(&self, change: &serde_json::Value) -> Result<Self, String> {
-        let serde_json::Value::Object(change) = change else {
-            return Err("a change is a JSON object with the keys to change".to_owned());
-        };
-        let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
-        let Some(map) = all.as_object_mut() else {
-            return Err("habits are not an object".to_owned());
-        };
-        for (key, value) in change {
-            map.insert(key.clone(), value.clone());
-        }
-        serde_json::from_value(all).map_err(|error| error.to_string())
+        crate::switches::changed(self, change)
     }
 }
 

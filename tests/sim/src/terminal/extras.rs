@@ -125,6 +125,20 @@ impl Extras {
         }
     }
 
+    /// Has a slot sign in with its receiver; whatever it had events for before keeps its place.
+    pub(crate) fn sign_in(&mut self, slot: usize, user: &str, password: &str) {
+        const WAYS: [&str; 3] = ["httpAuthenticationMethod", "userName", "password"];
+        let Some(host) = slot.checked_sub(1).and_then(|place| self.hosts.get_mut(place)) else { return };
+        for name in WAYS {
+            if let Some(held) = element(host, name) {
+                *host = host.replace(&format!("<{name}>{held}</{name}>"), "");
+            }
+        }
+        for (name, value) in WAYS.into_iter().zip(["MD5digest", user, password]) {
+            host.push_str(&format!("<{name}>{value}</{name}>\n"));
+        }
+    }
+
     /// The oldest event that the slot's receiver does not have.
     pub(crate) fn undelivered(&self, slot: usize) -> Option<&Happening> {
         let given = *self.given.get(slot)?;

@@ -122,7 +122,6 @@ impl SqliteJournal {
 }
 
 fn row(at: Timestamp, entry: Entry) -> Result<EntryRow, DatabaseError> {
-    EntryRow::of(&Timed { at, entry }).map_err(|error: JournalError| {
-        DatabaseError::Sql(Arc::new(sqlx::Error::Encode(Box::new(error))))
-    })
+    EntryRow::of(&Timed { at, entry })
+        .map_err(|error: JournalError| DatabaseError::Sql(Arc::new(sqlx::Error::Encode(Box::new(error)))))
 }

@@ -1,8 +1,10 @@
 //! The journal's tables.
 
 /// Instants are microseconds since 1970 (BIGINT), JSON is TEXT. `run_end` holds the ends that nobody has looked at yet:
-/// a row is written with the end itself, and taken away by whoever starts other runs after it.
-pub(super) const STEPS: &[&str] = &["
+/// a row is written with the end itself, and taken away by whoever starts other runs after it. A run with `removing` is on
+/// its way out and is not found any more. A `once` key outlives its run.
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE workflow_text (
         digest TEXT PRIMARY KEY,
         text   TEXT NOT NULL
@@ -67,7 +69,8 @@ pub(super) const STEPS: &[&str] = &["
         at       BIGINT NOT NULL,
         PRIMARY KEY (workflow, step, key)
     );
-", "
+",
+    "
     CREATE TABLE run_end (
         run_id  TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
         attempt BIGINT NOT NULL,
@@ -77,6 +80,27 @@ pub(super) const STEPS: &[&str] = &["
     );
     CREATE INDEX run_open_by_key ON run (concurrency_key)
         WHERE status IN ('queued', 'running') AND concurrency_key IS NOT NULL;
-", "
+",
+    "
     CREATE INDEX journal_cancel ON journal_entry (run_id, number) WHERE kind IN ('cancel-asked', 'reopened');
-"];
+",
+    "
+    ALTER TABLE run ADD COLUMN removing BIGINT;
+    CREATE INDEX run_ended ON run (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE INDEX run_removing ON run (id) WHERE removing IS NOT NULL;
+    CREATE INDEX run_by_digest ON run (digest);
+    CREATE INDEX journal_entry_by_value ON journal_entry (value) WHERE value IS NOT NULL;
+    CREATE TABLE once_key_kept (
+        workflow TEXT NOT NULL,
+        step     TEXT NOT NULL,
+        key      TEXT NOT NULL,
+        run_id   TEXT NOT NULL,
+        at       BIGINT NOT NULL,
+        PRIMARY KEY (workflow, step, key)
+    );
+    INSERT INTO once_key_kept SELECT workflow, step, key, run_id, at FROM once_key;
+    DROP TABLE once_key;
+    ALTER TABLE once_key_kept RENAME TO once_key;
+    CREATE INDEX once_key_by_time ON once_key (at);
+",
+];

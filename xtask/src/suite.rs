@@ -45,7 +45,7 @@ fn sweep(folder: &Path) -> Result<()> {
         say("canary sweep: no files were kept, nothing to look at");
         return Ok(());
     }
-    let needles = xtask::canary::forms();
+    let sweep = xtask::canary::Sweep::new()?;
     let mut files = 0_usize;
     let mut bytes = 0_u64;
     let mut hits = Vec::new();
@@ -60,16 +60,14 @@ fn sweep(folder: &Path) -> Result<()> {
             let Ok(content) = fs::read(&path) else { continue };
             files += 1;
             bytes += content.len() as u64;
-            for needle in &needles {
-                if xtask::canary::contains(&content, &needle.bytes) {
-                    hits.push(format!("{}: {} as {}", path.display(), needle.name, needle.form));
-                }
+            for found in sweep.hits(&content) {
+                hits.push(format!("{}: {} as {}", path.display(), found.name, found.form));
             }
         }
     }
     say(&format!(
         "canary sweep: {files} files, {bytes} bytes, {} forms of {} secrets: {} hits",
-        needles.len(),
+        sweep.len(),
         xtask::canary::CANARIES.len(),
         hits.len()
     ));

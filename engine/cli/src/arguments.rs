@@ -232,7 +232,7 @@ pub(crate) enum TokenRole {
     Viewer,
     /// Starts, cancels, pauses, tests.
     Operator,
-    /// Makes and removes tokens.
+    /// Sets secrets, pins certificates, prunes, makes and removes tokens.
     Admin,
 }
 

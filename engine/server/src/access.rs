@@ -21,7 +21,7 @@ pub enum Role {
     Viewer,
     /// Starts, cancels, pauses, tests.
     Operator,
-    /// Makes and removes tokens.
+    /// Sets secrets, pins certificates, prunes, makes and removes tokens.
     Admin,
 }
 

@@ -174,7 +174,7 @@ pub(crate) struct SourceView {
     /// Since when it is so.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
-    /// The last sign of life.
+    /// When the peer was last heard of.
     #[schema(value_type = Option<String>, format = DateTime)]
     alive_at: Option<Timestamp>,
     /// Events that were taken, since the process began.

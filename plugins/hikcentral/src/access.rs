@@ -1,10 +1,11 @@
 //! Access groups, and bringing them to the doors.
 
+use bascule_sdk::json::text_of;
 use bascule_sdk::{Error, ErrorKind, Peer, json};
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::hikcentral::access::{Changed, Group, Kind, Progress};
-use crate::envelope::{self, after_write, not_so, one_id, text};
+use crate::envelope::{self, after_write, not_so, one_id};
 
 /// Which way membership changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,9 @@ pub(crate) fn groups(server: &dyn Peer, kind: Option<Kind>) -> Result<Vec<Group>
     Ok(rows
         .iter()
         .map(|row| Group {
-            id: text(row, "privilegeGroupId"),
-            name: text(row, "privilegeGroupName"),
-            description: text(row, "description"),
+            id: text_of(row, "privilegeGroupId"),
+            name: text_of(row, "privilegeGroupName"),
+            description: text_of(row, "description"),
         })
         .collect())
 }
@@ -36,7 +37,7 @@ pub(crate) fn members(server: &dyn Peer, group: &str, kind: Option<Kind>) -> Res
     one_id(group, "group")?;
     let body = json!({ "privilegeGroupId": group, "type": number(kind) });
     let rows = envelope::pages(server, "acs/v1/privilege/group/single/personList", &body, None)?;
-    Ok(rows.iter().map(|row| text(row, "id")).collect())
+    Ok(rows.iter().map(|row| text_of(row, "id")).collect())
 }
 
 /// Changes membership, and looks whether it is so.

@@ -1,11 +1,12 @@
 //! Door events and door control.
 
+use bascule_sdk::json::{number_of, text_of};
 use bascule_sdk::{Effect, Error, Peer, json};
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::hikcentral::doors::{Direction, Event, Obeyed, Order};
 use crate::codes;
-use crate::envelope::{self, number, one_id, text};
+use crate::envelope::{self, one_id};
 
 /// The most doors of one call.
 const MOST: usize = 10;
@@ -44,14 +45,14 @@ pub(crate) fn events(server: &dyn Peer, wanted: &Wanted) -> Result<Vec<Event>, E
     Ok(rows
         .iter()
         .map(|row| Event {
-            id: text(row, "eventId"),
-            event_type: number(row, "eventType"),
-            at: text(row, "eventTime"),
-            person: text(row, "personId"),
-            person_name: text(row, "personName"),
-            door: text(row, "doorIndexCode"),
-            door_name: text(row, "doorName"),
-            card: text(row, "cardNo"),
+            id: text_of(row, "eventId"),
+            event_type: number_of(row, "eventType"),
+            at: text_of(row, "eventTime"),
+            person: text_of(row, "personId"),
+            person_name: text_of(row, "personName"),
+            door: text_of(row, "doorIndexCode"),
+            door_name: text_of(row, "doorName"),
+            card: text_of(row, "cardNo"),
             raw: row.to_string(),
         })
         .collect())
@@ -80,12 +81,12 @@ pub(crate) fn control(
     let body = json!({ "doorIndexCodes": doors, "controlType": order, "controlDirection": direction });
     let data = envelope::write(server, "acs/v1/door/doControl", &body)?;
     let results = json::items(Some(&data));
-    let of = |door: &String| results.iter().find(|one| text(one, "doorIndexCode") == *door);
+    let of = |door: &String| results.iter().find(|one| text_of(one, "doorIndexCode") == *door);
     for door in doors {
         let Some(result) = of(door) else { continue };
-        let code = codes::normal(&text(result, "controlResultCode"));
+        let code = codes::normal(&text_of(result, "controlResultCode"));
         if !matches!(code.as_str(), "0" | "") {
-            let said = text(result, "controlResultDesc");
+            let said = text_of(result, "controlResultDesc");
             let meaning = codes::meaning(&code, &said);
             let effect = if doors.len() == 1 { meaning.effect } else { Effect::Unknown };
             return Err(Error::new(

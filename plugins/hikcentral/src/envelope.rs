@@ -1,6 +1,7 @@
 //! One call: `POST /artemis/api/..` with JSON, and what is in the envelope that comes back
 //! (`facts/hikcentral_hikpartner_supabase.md` A2, A3).
 
+use bascule_sdk::pages::{self, Page};
 use bascule_sdk::{Effect, Error, ErrorKind, Looks, Pace, Peer, Request, Response, json};
 use serde_json::{Map, Value, json};
 
@@ -45,24 +46,18 @@ pub(crate) fn request(path: &str, body: &Value, what: Call) -> Request {
 pub(crate) fn lost(error: Error, line: &str, what: Call) -> Error {
     let kept = error.details.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let answer = kept.as_ref().and_then(|details| json::field(details, "answer")).and_then(json::as_text);
-    let code =
-        answer.as_deref().filter(|_| error.code.as_deref() == Some("host:unauthorized")).and_then(code_in);
+    let code = answer
+        .as_deref()
+        .filter(|_| error.code.as_deref() == Some("host:unauthorized"))
+        .and_then(|answer| json::word_in_excerpt(answer, "code"));
     let mut error = match (code, answer) {
-        (Some(code), Some(answer)) => refusal(&code, &answer, 401, line, what),
+        (Some(code), Some(answer)) => refusal(&codes::normal(&code), &answer, 401, line, what),
         _ => error,
     };
     if what == Call::Read {
         error.effect = Effect::None;
     }
     error
-}
-
-/// The value of `code` in text that may be cut off JSON.
-fn code_in(text: &str) -> Option<String> {
-    let rest = text.split_once("\"code\"")?.1.trim_start().strip_prefix(':')?.trim_start();
-    let end = rest.strip_prefix('"').unwrap_or(rest);
-    let code: String = end.chars().take_while(char::is_ascii_alphanumeric).collect();
-    (!code.is_empty()).then(|| codes::normal(&code))
 }
 
 /// `data` where the code is 0. Whatever the HTTP status and the content type: it is the body that counts.
@@ -141,49 +136,19 @@ pub(crate) fn pages(
     body: &Value,
     limit: Option<u32>,
 ) -> Result<Vec<Value>, Error> {
-    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut rows: Vec<Value> = Vec::new();
-    let mut earlier: Option<Value> = None;
-    for number in 1_u64.. {
-        if rows.len() >= limit {
-            break;
-        }
+    pages::all("hikcentral", path, limit, |number| {
         let mut body: Map<String, Value> = body.as_object().cloned().unwrap_or_default();
         body.insert("pageNo".into(), number.into());
         body.insert("pageSize".into(), PAGE.into());
         let data = read(server, path, &Value::Object(body))?;
         let total =
             json::field(&data, "total").and_then(json::as_integer).and_then(|n| u64::try_from(n).ok());
-        // `list` is absent, or `data` is "", where there is nothing.
-        let page: Vec<Value> = json::items(json::field(&data, "list")).into_iter().cloned().collect();
-        if page.is_empty() {
-            break;
-        }
-        let first = page.first().cloned();
-        if first == earlier {
-            return Err(Error::protocol(format!(
-                "the platform sends the same page of `{path}` again and again"
-            ))
-            .code("hikcentral:same-page"));
-        }
-        earlier = first;
-        rows.extend(page);
-        if total.is_none_or(|total| number.saturating_mul(PAGE) >= total) {
-            break;
-        }
-    }
-    rows.truncate(limit);
-    Ok(rows)
-}
-
-/// A field's text, empty where there is none.
-pub(crate) fn text(value: &Value, name: &str) -> String {
-    json::field(value, name).and_then(json::as_text).unwrap_or_default()
-}
-
-/// A field's whole number that fits.
-pub(crate) fn number(value: &Value, name: &str) -> Option<u32> {
-    json::field(value, name).and_then(json::as_integer).and_then(|number| u32::try_from(number).ok())
+        Ok(Page {
+            // `list` is absent, or `data` is "", where there is nothing.
+            rows: json::items(json::field(&data, "list")).into_iter().cloned().collect(),
+            last: total.is_none_or(|total| number.saturating_mul(PAGE) >= total),
+        })
+    })
 }
 
 /// An id that stands for one thing: not empty, and no list of several.

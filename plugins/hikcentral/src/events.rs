@@ -1,10 +1,11 @@
 //! Event subscriptions, and what is pushed.
 
+use bascule_sdk::json::{number_of, text_of};
 use bascule_sdk::{Error, ErrorKind, Peer, json};
 use serde_json::{Value, json};
 
 use crate::bindings::exports::bascule::hikcentral::events::{Notification, Subscription};
-use crate::envelope::{self, after_write, not_so, number, text};
+use crate::envelope::{self, after_write, not_so};
 
 pub(crate) fn subscribe(server: &dyn Peer, types: &[u32], destination: &str) -> Result<(), Error> {
     some(types)?;
@@ -46,7 +47,7 @@ pub(crate) fn view(server: &dyn Peer) -> Result<Vec<Subscription>, Error> {
         .into_iter()
         .map(|row| Subscription {
             event_types: numbers(json::field(row, "eventTypes")),
-            destination: text(row, "eventDest"),
+            destination: text_of(row, "eventDest"),
         })
         .collect())
 }
@@ -60,12 +61,12 @@ pub(crate) fn decode(push: &str) -> Result<Vec<Notification>, Error> {
     Ok(events
         .iter()
         .map(|event| Notification {
-            id: text(event, "eventId"),
-            event_type: number(event, "eventType"),
-            at: text(event, "happenTime"),
-            source: text(event, "srcIndex"),
-            source_name: text(event, "srcName"),
-            status: number(event, "status"),
+            id: text_of(event, "eventId"),
+            event_type: number_of(event, "eventType"),
+            at: text_of(event, "happenTime"),
+            source: text_of(event, "srcIndex"),
+            source_name: text_of(event, "srcName"),
+            status: number_of(event, "status"),
             data: json::field(event, "data").cloned().unwrap_or(Value::Null).to_string(),
         })
         .collect())

@@ -13,7 +13,7 @@ mod persons;
 mod photos;
 mod probe;
 
-use bascule_sdk::{Connection, Error, Folder};
+use bascule_sdk::{Connection, Error, Folder, json};
 use bindings::exports::bascule::hikcentral as api;
 
 bascule_sdk::plugin! { world: "bascule:hikcentral/plugin@0.1.0", wit: ["wit/plugin.wit"], path: ["../../wit", "wit"] }
@@ -29,12 +29,12 @@ fn photo_in(folder: &Folder, name: &str) -> Result<String, Error> {
 impl api::system::Guest for Plugin {
     fn version(server: &Connection) -> Result<api::system::Release, Error> {
         let data = envelope::read(server, "common/v1/version", &serde_json::json!({}))?;
-        let version = envelope::text(&data, "softVersion");
+        let version = json::text_of(&data, "softVersion");
         if version.is_empty() {
             return Err(Error::protocol("the platform's answer has no `softVersion`"));
         }
         // The platform's own spelling, and the one it may have one day.
-        let product = [envelope::text(&data, "produceName"), envelope::text(&data, "productName")];
+        let product = [json::text_of(&data, "produceName"), json::text_of(&data, "productName")];
         Ok(api::system::Release {
             product: product.into_iter().find(|name| !name.is_empty()).unwrap_or_default(),
             version,

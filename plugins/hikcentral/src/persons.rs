@@ -1,10 +1,11 @@
 //! Persons and organisations.
 
+use bascule_sdk::json::text_of;
 use bascule_sdk::{Effect, Error, ErrorKind, Peer, json};
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::hikcentral::persons::{Changes, Details, Organisation, Person};
-use crate::envelope::{self, after_write, not_so, one_id, text};
+use crate::envelope::{self, after_write, not_so, one_id};
 
 const ADD: &str = "resource/v1/person/single/add";
 pub(crate) const UPDATE: &str = "resource/v1/person/single/update";
@@ -127,7 +128,7 @@ pub(crate) fn update(server: &dyn Peer, id: &str, changes: &Changes) -> Result<P
         let is_date = name.ends_with("Time");
         if let Value::String(sent) = value
             && !is_date
-            && text(&after, &name) != sent
+            && text_of(&after, &name) != sent
         {
             let message =
                 format!("the platform said code 0, and `{name}` of person {id} is not what was sent");
@@ -172,13 +173,13 @@ pub(crate) fn by_code(server: &dyn Peer, code: &str) -> Result<Person, Error> {
 
 /// Nothing found may also be code 0 with an empty `data`.
 fn found(record: Value, key: &str, value: &str) -> Result<Value, Error> {
-    if !record.is_object() || text(&record, "personId").is_empty() {
+    if !record.is_object() || text_of(&record, "personId").is_empty() {
         return Err(Error::not_found(format!(
             "the platform has no person with {key} `{}`",
             value.escape_debug()
         )));
     }
-    if text(&record, key) != value {
+    if text_of(&record, key) != value {
         return Err(Error::protocol(format!(
             "asked for {key} `{}`, the platform sent another person",
             value.escape_debug()
@@ -224,9 +225,9 @@ pub(crate) fn organisations(server: &dyn Peer, name: Option<&str>) -> Result<Vec
     Ok(rows
         .iter()
         .map(|row| Organisation {
-            id: text(row, "orgIndexCode"),
-            name: text(row, "orgName"),
-            parent: text(row, "parentOrgIndexCode"),
+            id: text_of(row, "orgIndexCode"),
+            name: text_of(row, "orgName"),
+            parent: text_of(row, "parentOrgIndexCode"),
         })
         .collect())
 }
@@ -235,22 +236,22 @@ fn person(record: &Value) -> Person {
     let picture = pic_uri(record);
     let cards = json::items(json::field(record, "cards"));
     Person {
-        id: text(record, "personId"),
-        code: text(record, "personCode"),
-        name: text(record, "personName"),
-        given_name: text(record, "personGivenName"),
-        family_name: text(record, "personFamilyName"),
-        organisation: text(record, "orgIndexCode"),
-        phone: text(record, "phoneNo"),
-        email: text(record, "email"),
-        remark: text(record, "remark"),
+        id: text_of(record, "personId"),
+        code: text_of(record, "personCode"),
+        name: text_of(record, "personName"),
+        given_name: text_of(record, "personGivenName"),
+        family_name: text_of(record, "personFamilyName"),
+        organisation: text_of(record, "orgIndexCode"),
+        phone: text_of(record, "phoneNo"),
+        email: text_of(record, "email"),
+        remark: text_of(record, "remark"),
         cards: cards
             .into_iter()
-            .map(|card| text(card, "cardNo"))
+            .map(|card| text_of(card, "cardNo"))
             .filter(|number| !number.is_empty())
             .collect(),
-        begin: text(record, "beginTime"),
-        end: text(record, "endTime"),
+        begin: text_of(record, "beginTime"),
+        end: text_of(record, "endTime"),
         has_photo: picture.is_some(),
         picture,
     }
@@ -259,7 +260,7 @@ fn person(record: &Value) -> Person {
 /// `picUri`, on 3.1.1 also `picBigUri`; empty means that there is no photo.
 pub(crate) fn pic_uri(record: &Value) -> Option<String> {
     let photo = json::field(record, "personPhoto")?;
-    ["picUri", "picBigUri"].into_iter().map(|name| text(photo, name)).find(|uri| !uri.trim().is_empty())
+    ["picUri", "picBigUri"].into_iter().map(|name| text_of(photo, name)).find(|uri| !uri.trim().is_empty())
 }
 
 fn numbered(cards: &[String]) -> Value {

@@ -1,11 +1,12 @@
 //! Devices of sites.
 
+use bascule_sdk::json::text_of;
 use bascule_sdk::{Error, ErrorKind, Peer, json};
 use serde_json::{Value, json};
 
 use crate::bindings::exports::bascule::hikpartner::devices::{Device, Presence};
 use crate::codes;
-use crate::envelope::{self, after_write, in_words, not_so, one_id, text};
+use crate::envelope::{self, after_write, in_words, not_so, one_id};
 
 const LIST: &str = "v1/device/list";
 
@@ -36,7 +37,7 @@ pub(crate) fn add(server: &dyn Peer, site: &str, serial: &str, code: &str) -> Re
     let data = envelope::write(server, "v2/device/add", &body)?;
     let failed = json::items(json::field(&data, "addFailedList"));
     if let Some(failed) = failed.into_iter().find(|failed| is(failed, serial)) {
-        return Err(not_added(serial, &text(failed, "failReason")));
+        return Err(not_added(serial, &text_of(failed, "failReason")));
     }
     match held(server, serial).map_err(after_write)? {
         Some(device) => Ok(device),
@@ -92,7 +93,7 @@ fn not_added(serial: &str, reason: &str) -> Error {
 }
 
 fn is(row: &Value, serial: &str) -> bool {
-    text(row, "deviceSerial").eq_ignore_ascii_case(serial)
+    text_of(row, "deviceSerial").eq_ignore_ascii_case(serial)
 }
 
 pub(crate) fn serial_number(serial: &str) -> Result<(), Error> {
@@ -112,15 +113,15 @@ fn device(row: &Value) -> Device {
         _ => Presence::Unknown,
     };
     Device {
-        id: text(row, "id"),
-        serial: text(row, "deviceSerial"),
-        name: text(row, "deviceName"),
+        id: text_of(row, "id"),
+        serial: text_of(row, "deviceSerial"),
+        name: text_of(row, "deviceName"),
         presence,
-        version: text(row, "deviceVersion"),
-        model: text(row, "deviceType"),
-        category: text(row, "deviceCategory"),
-        site_id: text(row, "siteID"),
-        site_name: text(row, "siteName"),
+        version: text_of(row, "deviceVersion"),
+        model: text_of(row, "deviceType"),
+        category: text_of(row, "deviceCategory"),
+        site_id: text_of(row, "siteID"),
+        site_name: text_of(row, "siteName"),
         subscribed: json::field(row, "isSubscribed").and_then(json::as_truth),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bascule_sdk::pages::{self, Page};
 use bascule_sdk::{Effect, Error, ErrorKind, Looks, Pace, Peer, Request, Response, json};
 use serde_json::{Map, Value, json};
 
@@ -53,24 +54,18 @@ pub(crate) fn call(server: &dyn Peer, path: &str, body: Option<&Value>, what: Ca
 fn lost(error: Error, line: &str, what: Call) -> Error {
     let kept = error.details.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let answer = kept.as_ref().and_then(|details| json::field(details, "answer")).and_then(json::as_text);
-    let code =
-        answer.as_deref().filter(|_| error.code.as_deref() == Some("host:unauthorized")).and_then(code_in);
+    let code = answer
+        .as_deref()
+        .filter(|_| error.code.as_deref() == Some("host:unauthorized"))
+        .and_then(|answer| json::word_in_excerpt(answer, "errorCode"));
     let mut error = match code {
-        Some(code) => refusal(&code, "", 401, line, what),
+        Some(code) => refusal(&codes::normal(&code), "", 401, line, what),
         None => error,
     };
     if what == Call::Read {
         error.effect = Effect::None;
     }
     error
-}
-
-/// The value of `errorCode` in text that may be cut off JSON.
-fn code_in(text: &str) -> Option<String> {
-    let rest = text.split_once("\"errorCode\"")?.1.trim_start().strip_prefix(':')?.trim_start();
-    let rest = rest.strip_prefix('"').unwrap_or(rest);
-    let code: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
-    (!code.is_empty()).then(|| codes::normal(&code))
 }
 
 /// The envelope where its code is 0. Whatever the HTTP status says: it is the body that counts.
@@ -169,13 +164,8 @@ pub(crate) fn pages(
     body: &Value,
     limit: Option<u32>,
 ) -> Result<Vec<Value>, Error> {
-    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut rows: Vec<Value> = Vec::new();
-    let mut earlier: Option<Vec<Value>> = None;
-    for number in 1_u64.. {
-        if rows.len() >= limit {
-            break;
-        }
+    let mut got = 0_u64;
+    pages::all("hikpartner", path, limit, |number| {
         let mut body: Map<String, Value> = body.as_object().cloned().unwrap_or_default();
         body.insert("page".into(), number.into());
         body.insert("pageSize".into(), PAGE.into());
@@ -186,39 +176,15 @@ pub(crate) fn pages(
             let found = json::field(&data, name).or_else(|| json::field(&whole, name));
             found.and_then(json::as_integer).and_then(|number| u64::try_from(number).ok())
         };
-        let page: Vec<Value> = json::items(json::field(&data, "rows")).into_iter().cloned().collect();
-        if page.is_empty() {
-            break;
-        }
-        if earlier.as_ref() == Some(&page) {
-            return Err(Error::protocol(format!(
-                "the platform sends the same page of `{path}` again and again"
-            ))
-            .code("hikpartner:same-page"));
-        }
-        earlier = Some(page.clone());
-        rows.extend(page);
-        let enough = match (counted("total"), counted("totalPage")) {
-            (Some(total), _) => u64::try_from(rows.len()).unwrap_or(u64::MAX) >= total,
+        let rows: Vec<Value> = json::items(json::field(&data, "rows")).into_iter().cloned().collect();
+        got = got.saturating_add(u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        let last = match (counted("total"), counted("totalPage")) {
+            (Some(total), _) => got >= total,
             (None, Some(last)) => number >= last,
             (None, None) => false,
         };
-        if enough {
-            break;
-        }
-    }
-    rows.truncate(limit);
-    Ok(rows)
-}
-
-/// A field's text, empty where there is none.
-pub(crate) fn text(value: &Value, name: &str) -> String {
-    json::field(value, name).and_then(json::as_text).unwrap_or_default()
-}
-
-/// A field's whole number that fits.
-pub(crate) fn number(value: &Value, name: &str) -> Option<u32> {
-    json::field(value, name).and_then(json::as_integer).and_then(|number| u32::try_from(number).ok())
+        Ok(Page { rows, last })
+    })
 }
 
 /// An id that stands for one thing: not empty, and fit for a path.

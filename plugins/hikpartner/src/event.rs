@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use bascule_sdk::json::{number_of, text_of};
 use bascule_sdk::{Error, json};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::bindings::exports::bascule::hikpartner::messages::{CheckIn, Event};
-use crate::envelope::{number, text};
 
 /// What lets somebody in, by its number under major 5 (facts/isapi.md 5.1).
 const PASSAGES: [(u32, &str); 4] = [(1, "card"), (38, "fingerprint"), (75, "face"), (181, "password")];
 
 /// A message as it stands in `list`.
 pub(crate) fn read(message: &Value) -> Event {
-    let device = text(message, "deviceSerial");
+    let device = text_of(message, "deviceSerial");
     let alarm = json::field(message, "alarmData").cloned().unwrap_or(Value::Null);
     let parsed = match &alarm {
         Value::String(written) => serde_json::from_str(written.trim_start_matches('\u{FEFF}'))
@@ -31,9 +31,9 @@ pub(crate) fn read(message: &Value) -> Event {
 
 fn of_json(device: String, alarm: &Value, data: Value) -> Event {
     let inner = json::field(&data, "AccessControllerEvent").cloned().unwrap_or(Value::Null);
-    let some = |name: &str| Some(text(&inner, name)).filter(|text| !text.is_empty());
-    let device = if device.is_empty() { text(&data, "deviceSerial") } else { device };
-    let at = text(&data, "dateTime");
+    let some = |name: &str| Some(text_of(&inner, name)).filter(|text| !text.is_empty());
+    let device = if device.is_empty() { text_of(&data, "deviceSerial") } else { device };
+    let at = text_of(&data, "dateTime");
     let serial =
         json::field(&inner, "serialNo").and_then(json::as_integer).and_then(|n| u64::try_from(n).ok());
     let id = match serial {
@@ -43,16 +43,16 @@ fn of_json(device: String, alarm: &Value, data: Value) -> Event {
     let picture = ["pictureURL", "visibleLightPicUrl", "thermalPicUrl"].into_iter().find_map(some);
     Event {
         id,
-        kind: text(&data, "eventType"),
+        kind: text_of(&data, "eventType"),
         at,
-        state: text(&data, "eventState"),
-        major: number(&inner, "majorEventType"),
-        minor: number(&inner, "subEventType"),
+        state: text_of(&data, "eventState"),
+        major: number_of(&inner, "majorEventType"),
+        minor: number_of(&inner, "subEventType"),
         employee_no: some("employeeNoString"),
         name: some("name"),
         card_no: some("cardNo"),
-        door: number(&inner, "doorNo"),
-        reader: number(&inner, "cardReaderNo"),
+        door: number_of(&inner, "doorNo"),
+        reader: number_of(&inner, "cardReaderNo"),
         serial,
         attendance: some("attendanceStatus").filter(|status| status != "undefined"),
         verify_mode: some("currentVerifyMode"),
@@ -127,7 +127,7 @@ pub(crate) fn check_ins(events: &str) -> Result<Vec<CheckIn>, Error> {
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
     for event in &events {
-        if !event.is_object() || text(event, "id").is_empty() {
+        if !event.is_object() || text_of(event, "id").is_empty() {
             return Err(Error::invalid_input(
                 "`events` has something that is no event of this plugin: it has no `id`",
             ));
@@ -142,14 +142,14 @@ pub(crate) fn check_ins(events: &str) -> Result<Vec<CheckIn>, Error> {
 }
 
 fn check_in(event: &Value) -> Option<CheckIn> {
-    let minor = number(event, "minor").filter(|_| number(event, "major") == Some(5))?;
+    let minor = number_of(event, "minor").filter(|_| number_of(event, "major") == Some(5))?;
     let (_, how) = PASSAGES.iter().find(|(known, _)| *known == minor)?;
-    let employee_no = Some(text(event, "employee_no")).filter(|number| !number.is_empty())?;
-    if text(event, "state") == "inactive" {
+    let employee_no = Some(text_of(event, "employee_no")).filter(|number| !number.is_empty())?;
+    if text_of(event, "state") == "inactive" {
         return None;
     }
     let leaves = ["checkout", "breakout", "overtimeout"];
-    let is_leaving = leaves.contains(&text(event, "attendance").to_ascii_lowercase().as_str());
+    let is_leaving = leaves.contains(&text_of(event, "attendance").to_ascii_lowercase().as_str());
     let mut details = Map::new();
     for name in ["door", "reader", "card_no", "name", "serial", "attendance", "verify_mode"] {
         if let Some(value) = json::field(event, name) {
@@ -157,11 +157,11 @@ fn check_in(event: &Value) -> Option<CheckIn> {
         }
     }
     Some(CheckIn {
-        event_id: text(event, "id"),
+        event_id: text_of(event, "id"),
         event: if is_leaving { "check-out" } else { "check-in" }.to_owned(),
         status: (*how).to_owned(),
-        occurred_at: Some(text(event, "at")).filter(|at| !at.is_empty()),
-        device_serial: text(event, "device"),
+        occurred_at: Some(text_of(event, "at")).filter(|at| !at.is_empty()),
+        device_serial: text_of(event, "device"),
         employee_no,
         details: Value::Object(details).to_string(),
     })

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bascule_sdk::events::Sink;
+use bascule_sdk::json::text_of;
 use bascule_sdk::{Error, Peer, call, json};
 use serde_json::{Map, json};
 
 use crate::bindings::exports::bascule::hikpartner::messages::{Batch, Event};
 use crate::devices::serial_number;
-use crate::envelope::{self, Call, not_so, text};
+use crate::envelope::{self, Call, not_so};
 use crate::event;
 
 /// A batch that comes again so often although it was confirmed will come for ever.
@@ -47,7 +48,7 @@ pub(crate) fn poll(server: &dyn Peer) -> Result<Batch, Error> {
     let whole = envelope::call(server, "v1/mq/messages", None, Call::Read)?;
     let data = envelope::data(&whole);
     let events: Vec<Event> = json::items(json::field(&data, "list")).into_iter().map(event::read).collect();
-    let id = Some(text(&data, "batchId")).filter(|id| !id.is_empty() && !events.is_empty());
+    let id = Some(text_of(&data, "batchId")).filter(|id| !id.is_empty() && !events.is_empty());
     if id.is_none() && !events.is_empty() {
         return Err(Error::protocol(
             "the platform sends messages without a batchId: they could not be confirmed",

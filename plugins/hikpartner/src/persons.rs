@@ -1,5 +1,6 @@
 //! Persons on the platform; no device hears of them here.
 
+use bascule_sdk::json::text_of;
 use bascule_sdk::{Error, ErrorKind, Peer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::hikpartner::persons::{Changes, Details, Kind, Written};
 use crate::bindings::exports::bascule::hikpartner::privileges::State;
-use crate::envelope::{self, not_so, one_id, text};
+use crate::envelope::{self, not_so, one_id};
 use crate::privileges;
 
 /// The most bytes of a photo.
@@ -41,7 +42,7 @@ pub(crate) fn add(server: &dyn Peer, person: &Details, photo: Option<&str>) -> R
         body.insert("facePicture".into(), photo.into());
     }
     let data = envelope::write(server, "v1/person/add", &Value::Object(body))?;
-    let id = text(&data, "personId");
+    let id = text_of(&data, "personId");
     if id.is_empty() {
         let message = format!("the platform said 0 to employee {}, and gave no personId", person.employee_no);
         return Err(not_so("no-person-id", message, &json!({ "employeeNo": person.employee_no })));

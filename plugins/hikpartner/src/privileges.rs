@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use bascule_sdk::json::{number_of, text_of};
 use bascule_sdk::{Effect, Error, Peer, json};
 use serde_json::{Value, json};
 
 use crate::bindings::exports::bascule::hikpartner::privileges::{Application, Progress, State};
 use crate::codes;
 use crate::devices::serial_number;
-use crate::envelope::{self, in_words, not_so, number, some_ids, text};
+use crate::envelope::{self, in_words, not_so, some_ids};
 
 /// What the bits of `subStatus` mean, from the lowest. The guide's sentence has them the other way round than its example,
 /// 7 for "the first three succeeded, the last one failed" (facts B2).
@@ -42,7 +43,7 @@ pub(crate) fn status(server: &dyn Peer, persons: &[String]) -> Result<Vec<Applic
     let data = envelope::read(server, "v1/acs/privilege/status", &json!({ "personIdList": persons }))?;
     let mut applications = Vec::new();
     for authority in json::items(json::field(&data, "personAuthorities")) {
-        let person = text(authority, "personId");
+        let person = text_of(authority, "personId");
         for device in json::items(json::field(authority, "deviceLists")) {
             applications.push(application(&person, device));
         }
@@ -120,17 +121,17 @@ fn application(person: &str, row: &Value) -> Application {
         Some(2) => State::Failed,
         _ => State::Unknown,
     };
-    let sub_status = number(row, "subStatus");
+    let sub_status = number_of(row, "subStatus");
     let reached = PARTS
         .iter()
         .enumerate()
         .filter(|(bit, _)| sub_status.is_some_and(|bits| bits >> bit & 1 == 1))
         .map(|(_, part)| (*part).to_owned())
         .collect();
-    let code = Some(codes::normal(&text(row, "error"))).filter(|code| !code.is_empty() && code != "0");
+    let code = Some(codes::normal(&text_of(row, "error"))).filter(|code| !code.is_empty() && code != "0");
     Application {
         person: person.to_owned(),
-        device: text(row, "deviceSerial"),
+        device: text_of(row, "deviceSerial"),
         state,
         reached,
         sub_status,

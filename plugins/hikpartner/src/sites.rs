@@ -1,10 +1,11 @@
 //! Sites. `site/add` gives no id, so the site is looked up afterwards.
 
+use bascule_sdk::json::{number_of, text_of};
 use bascule_sdk::{Error, Peer};
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::hikpartner::sites::{Details, Site};
-use crate::envelope::{self, after_write, not_so, number, one_id, text};
+use crate::envelope::{self, after_write, not_so, one_id};
 
 const SEARCH: &str = "v1/site/search";
 
@@ -81,10 +82,10 @@ fn body(details: &Details) -> Result<Value, Error> {
 
 fn site(row: &Value) -> Site {
     Site {
-        id: text(row, "id"),
-        name: text(row, "siteName"),
-        time_zone: number(row, "timeZone"),
-        delivery: number(row, "siteDeliveryStatus"),
+        id: text_of(row, "id"),
+        name: text_of(row, "siteName"),
+        time_zone: number_of(row, "timeZone"),
+        delivery: number_of(row, "siteDeliveryStatus"),
     }
 }
 

@@ -1,12 +1,13 @@
 //! From a device to the platform.
 
+use bascule_sdk::json::{number_of, text_of};
 use bascule_sdk::{Error, Peer, json};
 use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::bascule::hikpartner::synchronise::{Failure, Person, Standing, State};
 use crate::codes;
 use crate::devices::serial_number;
-use crate::envelope::{self, number, one_id, text};
+use crate::envelope::{self, one_id};
 
 const DETAILS: &str = "v1/person/synchronize/details";
 
@@ -21,7 +22,7 @@ pub(crate) fn start(server: &dyn Peer, device: &str, numbers: Option<&[String]>)
         body.insert("employeeNoList".into(), numbers.into());
     }
     let data = envelope::write(server, "v1/person/synchronize", &Value::Object(body))?;
-    let task = text(&data, "syncTaskID");
+    let task = text_of(&data, "syncTaskID");
     if task.is_empty() {
         return Err(Error::protocol("the platform said 0 to a synchronisation, and gave no syncTaskID")
             .effect(bascule_sdk::Effect::Unknown));
@@ -38,7 +39,7 @@ pub(crate) fn progress(server: &dyn Peer, task: &str) -> Result<Standing, Error>
         Some(2) => State::Running,
         _ => return Err(Error::protocol("the platform tells no `taskStates` of 0, 1 or 2")),
     };
-    let count = |name: &str| number(&data, name).unwrap_or_default();
+    let count = |name: &str| number_of(&data, name).unwrap_or_default();
     Ok(Standing {
         state,
         ended: state != State::Running,
@@ -51,15 +52,15 @@ pub(crate) fn progress(server: &dyn Peer, task: &str) -> Result<Standing, Error>
 pub(crate) fn succeeded(server: &dyn Peer, task: &str) -> Result<Vec<Person>, Error> {
     let rows = details(server, task, 1)?;
     let person = |row: &Value| Person {
-        id: text(row, "personId"),
-        employee_no: text(row, "employeeNo"),
-        given_name: text(row, "givenName"),
-        family_name: text(row, "familyName"),
-        email: text(row, "email"),
-        phone: text(row, "phone"),
-        card_no: text(row, "cardNo"),
-        photo_url: Some(text(row, "facePicture")).filter(|url| !url.is_empty()),
-        has_fingerprint: !text(row, "fingerprint").is_empty(),
+        id: text_of(row, "personId"),
+        employee_no: text_of(row, "employeeNo"),
+        given_name: text_of(row, "givenName"),
+        family_name: text_of(row, "familyName"),
+        email: text_of(row, "email"),
+        phone: text_of(row, "phone"),
+        card_no: text_of(row, "cardNo"),
+        photo_url: Some(text_of(row, "facePicture")).filter(|url| !url.is_empty()),
+        has_fingerprint: !text_of(row, "fingerprint").is_empty(),
     };
     Ok(rows.iter().map(person).collect())
 }
@@ -67,12 +68,12 @@ pub(crate) fn succeeded(server: &dyn Peer, task: &str) -> Result<Vec<Person>, Er
 pub(crate) fn failed(server: &dyn Peer, task: &str) -> Result<Vec<Failure>, Error> {
     let rows = details(server, task, 0)?;
     let failure = |row: &Value| {
-        let code = codes::normal(&text(row, "errorCode"));
+        let code = codes::normal(&text_of(row, "errorCode"));
         Failure {
-            employee_no: text(row, "employeeNo"),
+            employee_no: text_of(row, "employeeNo"),
             why: codes::meaning(&code).words.to_owned(),
             code,
-            sub_status: number(row, "subStatus"),
+            sub_status: number_of(row, "subStatus"),
         }
     };
     Ok(rows.iter().map(failure).collect())

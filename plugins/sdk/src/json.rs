@@ -46,6 +46,28 @@ pub fn as_text(value: &Value) -> Option<String> {
     }
 }
 
+/// The text of the field of that name; empty where there is none.
+#[must_use]
+pub fn text_of(value: &Value, name: &str) -> String {
+    field(value, name).and_then(as_text).unwrap_or_default()
+}
+
+/// The whole number in the field of that name, where it fits.
+#[must_use]
+pub fn number_of(value: &Value, name: &str) -> Option<u32> {
+    field(value, name).and_then(as_integer).and_then(|number| u32::try_from(number).ok())
+}
+
+/// The letters and digits that a key has for its value, in JSON text which may be cut off, such as the excerpt of an answer
+/// that the host keeps in an error's details. The key is looked for as it is written.
+#[must_use]
+pub fn word_in_excerpt(text: &str, key: &str) -> Option<String> {
+    let rest = text.split_once(&format!("\"{key}\""))?.1.trim_start().strip_prefix(':')?.trim_start();
+    let rest = rest.strip_prefix('"').unwrap_or(rest);
+    let word: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
+    (!word.is_empty()).then_some(word)
+}
+
 /// A whole number, or a string that holds one.
 #[must_use]
 pub fn as_integer(value: &Value) -> Option<i64> {
@@ -97,6 +119,29 @@ mod tests {
         assert_eq!(items(Some(&value)).len(), 1);
         assert_eq!(items(Some(&json!([1, 2]))).len(), 2);
         assert!(items(None).is_empty());
+    }
+
+    #[test]
+    fn a_field_is_read_as_text_or_as_a_number_that_fits() {
+        let value = json!({ "code": 7, "name": "Ana", "big": 4_294_967_296_u64, "negative": -1 });
+        assert_eq!((text_of(&value, "code"), text_of(&value, "Name")), ("7".to_owned(), "Ana".to_owned()));
+        assert_eq!(text_of(&value, "none"), "");
+        assert_eq!(number_of(&value, "code"), Some(7));
+        for name in ["name", "big", "negative", "none"] {
+            assert_eq!(number_of(&value, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_found_in_json_that_is_cut_off() {
+        assert_eq!(
+            word_in_excerpt(r#"{"code" : "0x02401003","msg":"ap"#, "code").as_deref(),
+            Some("0x02401003")
+        );
+        assert_eq!(word_in_excerpt(r#"{"code":64"#, "code").as_deref(), Some("64"));
+        for text in ["", "<html>", r#"{"code""#, r#"{"code":""}"#, r#"{"barcode":1}"#] {
+            assert_eq!(word_in_excerpt(text, "code"), None, "{text}");
+        }
     }
 
     #[test]

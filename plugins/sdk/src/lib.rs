@@ -24,6 +24,7 @@
 mod error;
 pub mod json;
 pub mod log;
+pub mod pages;
 mod peer;
 mod plugin;
 mod request;

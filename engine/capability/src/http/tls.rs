@@ -37,7 +37,7 @@ pub(crate) enum Trust {
 impl Trust {
     /// For a connection without TLS: believes nobody, and spares reading the system's roots.
     pub(crate) fn nobody() -> Result<Self, Failure> {
-        config(Arc::new(Pinned { pins: Vec::new(), provider: provider() }))
+        Ok(Self::Config(Box::new(client(Taken::Pinned(Vec::new()))?)))
     }
 
     pub(crate) async fn of(
@@ -56,7 +56,7 @@ impl Trust {
             );
         }
         if !pins.is_empty() {
-            return config(Arc::new(Pinned { pins, provider: provider() }));
+            return Ok(Self::Config(Box::new(client(Taken::Pinned(pins))?)));
         }
         let Some(file) = &tls.ca_file else {
             return Ok(Self::System);
@@ -85,8 +85,10 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn client(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Failure> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+fn client(taken: Taken) -> Result<ClientConfig, Failure> {
+    let provider = provider();
+    let verifier = Arc::new(ByCertificate { taken, provider: Arc::clone(&provider) });
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::new(Kind::Internal, format!("TLS cannot be set up: {error}")))?
         .dangerous()
@@ -96,24 +98,29 @@ fn client(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Failure
     Ok(config)
 }
 
-fn config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Trust, Failure> {
-    Ok(Trust::Config(Box::new(client(verifier)?)))
-}
-
 /// A configuration that completes a handshake with anybody, for looking at a certificate. Nothing is sent over it.
 pub(crate) fn looking() -> Result<ClientConfig, Failure> {
-    client(Arc::new(Looking { provider: provider() }))
+    client(Taken::Any)
 }
 
-/// Believes the pinned certificates and nothing else; names and dates are not looked at, but the peer must prove that
-/// it has the certificate's key.
+/// Which certificates are taken.
 #[derive(Debug)]
-struct Pinned {
-    pins: Vec<String>,
+enum Taken {
+    /// The pinned ones and nothing else.
+    Pinned(Vec<String>),
+    /// Any: only for looking at it.
+    Any,
+}
+
+/// Goes by the certificate alone; names and dates are not looked at, but the peer must prove that it has the certificate's
+/// key.
+#[derive(Debug)]
+struct ByCertificate {
+    taken: Taken,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for ByCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -122,63 +129,15 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let Taken::Pinned(pins) = &self.taken else {
+            return Ok(ServerCertVerified::assertion());
+        };
         let presented = fingerprint(end_entity);
-        if self.pins.contains(&presented) {
+        if pins.contains(&presented) {
             return Ok(ServerCertVerified::assertion());
         }
         let mismatch = OtherError(Arc::new(PinMismatch { presented }));
         Err(rustls::Error::InvalidCertificate(CertificateError::Other(mismatch)))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Takes any certificate whose key the peer has.
-#[derive(Debug)]
-struct Looking {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Looking {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -1,6 +1,8 @@
 //! `bascule check`, `explain`, `init`, and what is said about wrong use.
 
 use bascule_sim::Scenario;
+use bascule_workflow::document::Document;
+use bascule_workflow::problem::Problems;
 
 use crate::stage::{Stage, complete, fleet, root};
 
@@ -100,4 +102,48 @@ async fn a_folder_of_broken_workflows_is_reported_at_once() {
         }
     }
     assert!(right.len() >= 60, "{}", right.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_shipped_workflow_fits_the_schema_that_editors_are_given() {
+    let stage = Stage::empty("schema");
+    let workflows = root().join("workflows");
+    let said = stage.elsewhere(&workflows, &["schema", "--print", "workflow"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    let of_workflows = jsonschema::draft7::new(&said.json()).unwrap();
+    let of_inventory = stage.elsewhere(&workflows, &["schema", "--print", "inventory"]).await.json();
+    let of_inventory = jsonschema::draft7::new(&of_inventory).unwrap();
+    let json_of = |path: &std::path::Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let document = Document::read(&text, &mut Problems::new("x.yaml", &text)).unwrap();
+        document.root.to_json()
+    };
+    let mut count = 0;
+    for entry in std::fs::read_dir(&workflows).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".yaml") || name.ends_with(".test.yaml") {
+            continue;
+        }
+        let schema = if name == "bascule.yaml" { &of_inventory } else { &of_workflows };
+        if let Err(error) = schema.validate(&json_of(&path)) {
+            panic!("{name}: {error} at {}", error.instance_path());
+        }
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+    // The parameters of the plugins as they are.
+    let wrong =
+        serde_json::json!({ "steps": [{ "uses": "isapi/device.info", "with": { "treminal": "terminal" } }] });
+    assert!(!of_workflows.is_valid(&wrong));
+
+    let site = stage.folder.join("site");
+    assert_eq!(stage.bascule(&["init", site.to_str().unwrap()]).await.code, 0);
+    let said = stage.elsewhere(&site, &["schema"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("# yaml-language-server: $schema=../schema/workflow.json"), "{}", said.out);
+    for file in ["schema/workflow.json", "schema/bascule.json"] {
+        let text = std::fs::read_to_string(site.join(file)).unwrap();
+        jsonschema::draft7::new(&serde_json::from_str(&text).unwrap()).unwrap();
+    }
 }

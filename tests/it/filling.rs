@@ -21,6 +21,9 @@ steps:
     with: { database: hr, table: devices }
 "#;
 
+/// Bytes that a server keeps for a full disk.
+const RESERVE: u32 = 16 << 20;
+
 /// Waits for somebody who is not there.
 pub(crate) const WAITING: &str = r#"steps:
   - id: nobody
@@ -70,15 +73,54 @@ fn fill(folder: &Path) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_what_is_new_lets_what_has_begun_end_and_is_over_by_itself() {
+/// Whether a small disk can be made here.
+fn may_mount() -> bool {
     // A file system of our own takes a user namespace of our own, which some systems forbid.
     let allowed = std::process::Command::new("unshare").args(["-rm", "true"]).status();
-    if !allowed.is_ok_and(|status| status.success()) {
+    let may = allowed.is_ok_and(|status| status.success());
+    if !may {
         #[expect(clippy::print_stdout, reason = "whoever runs the tests must see that this one did not")]
         {
             println!("NOT TESTED: `unshare -rm` is forbidden here, and without it no small disk can be made");
         }
+    }
+    may
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_on_a_full_disk_says_so_and_one_with_room_again_serves() {
+    if !may_mount() {
+        return;
+    }
+    let fleet = fleet(Scenario::Calm, 1).await;
+    let stage = Stage::set("serve-start-full", &fleet).await;
+    stage.workflow("look", LOOK);
+    Served::start(&stage).await.stop().await;
+    let reserve = stage.folder.join(".bascule/bascule.db.reserve");
+    std::fs::remove_file(&reserve).unwrap();
+    let fill = r#"dd if=/dev/zero of="$D/filler" bs=4096 2>/dev/null"#;
+    let ended = stage.folder.join("ended");
+    let told = ended.display();
+    let script = format!(r#"{{ {fill}; "$0" "$@" 2>"{told}"; echo "code $?" >>"{told}"; rm "$D/filler"; }}"#);
+    let server = Served::start_on_disk_after(&stage, 64, &script).await;
+    let told = std::fs::read_to_string(&ended).unwrap();
+    assert!(told.ends_with("code 70\n") && told.contains("No space left"), "{told}");
+    until_ready_says(&server, "ok").await;
+    server.stop().await;
+
+    // Where the last life kept room for such a day, that room is enough to start with.
+    let script = format!(r#"{{ head -c {RESERVE} /dev/zero >"$D/bascule.db.reserve"; {fill}; true; }}"#);
+    let server = Served::start_on_disk_after(&stage, 64, &script).await;
+    until_ready_says(&server, "disk-full").await;
+    assert_eq!(server.get("/api/v1/runs").await, json!([]), "reading goes on");
+    std::fs::remove_file(server.data_folder(&stage).join("filler")).unwrap();
+    until_ready_says(&server, "ok").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_what_is_new_lets_what_has_begun_end_and_is_over_by_itself() {
+    if !may_mount() {
         return;
     }
     let fleet = fleet(Scenario::Calm, 1).await;

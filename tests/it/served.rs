@@ -38,11 +38,20 @@ impl Served {
 
     /// The same where no file can grow beyond so many blocks of the shell: a write beyond is an error.
     pub(crate) async fn start_within(stage: &Stage, blocks: u32) -> Self {
+        Self::start_limited(stage, &format!("trap '' XFSZ; ulimit -f {blocks}")).await
+    }
+
+    /// The same with at most so many files and sockets.
+    pub(crate) async fn start_with_files(stage: &Stage, files: u32) -> Self {
+        Self::start_limited(stage, &format!("ulimit -n {files}")).await
+    }
+
+    async fn start_limited(stage: &Stage, limits: &str) -> Self {
         let own = stage.command(&ARGUMENTS);
         let own = own.as_std();
         let mut shell = Command::new("sh");
         shell
-            .args(["-c", &format!(r#"trap '' XFSZ; ulimit -f {blocks}; exec "$0" "$@""#)])
+            .args(["-c", &format!(r#"{limits}; exec "$0" "$@""#)])
             .arg(own.get_program())
             .args(own.get_args())
             .stdin(Stdio::null())
@@ -56,10 +65,15 @@ impl Served {
 
     /// The same with the data folder on a small disk of its own, which is gone with the process.
     pub(crate) async fn start_on_small_disk(stage: &Stage, mebibytes: u32) -> Self {
+        Self::start_on_disk_after(stage, mebibytes, "true").await
+    }
+
+    /// The same once a shell has done something there: `$D` is the data folder, `"$0" "$@"` starts a server.
+    pub(crate) async fn start_on_disk_after(stage: &Stage, mebibytes: u32, first: &str) -> Self {
         let own = stage.command(&ARGUMENTS);
         let own = own.as_std();
         let script = format!(
-            r#"rm -rf "$D.copy" && cp -a "$D" "$D.copy" && mount -t tmpfs -o size={mebibytes}m none "$D" && cp -a "$D.copy/." "$D/" && exec "$0" "$@""#
+            r#"rm -rf "$D.copy" && cp -a "$D" "$D.copy" && mount -t tmpfs -o size={mebibytes}m none "$D" && cp -a "$D.copy/." "$D/" && {first} && exec "$0" "$@""#
         );
         let mut shell = Command::new("unshare");
         shell

@@ -1,5 +1,5 @@
 //! `cargo xtask conformance`: the real binary and the real plugins against programs that we did not write: Apache's
-//! mod_auth_digest, ImageMagick, ffprobe, Python and Chromium (Debian's packages) and Supabase's own `@supabase/lite` (npm).
+//! mod_auth_digest, ImageMagick, ffprobe, Python and Chromium (Debian's packages), OpenTelemetry's own types (PyPI) and Supabase's own `@supabase/lite` (npm).
 //! All are installed here if missing.
 
 mod apache;
@@ -8,6 +8,7 @@ mod lite;
 mod outputs;
 mod page;
 mod signatures;
+mod traces;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::process::{build_binaries, must, root, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only `apache`, `supabase`, `signatures`, `outputs` or `page`.
+    /// Only `apache`, `supabase`, `signatures`, `outputs`, `traces` or `page`.
     #[arg(long)]
     only: Option<String>,
 }
@@ -45,6 +46,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted("outputs") {
         passed += outputs::check(&ground.join("outputs"), &binaries)?;
     }
+    if wanted("traces") {
+        passed += traces::check(&ground.join("traces"), &binaries)?;
+    }
     if wanted("page") {
         passed += page::check(&ground.join("page"), &binaries)?;
     }
@@ -53,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Installs Debian packages where their program is missing.
-fn install(program: &str, packages: &[&str]) -> Result<()> {
+pub(crate) fn install(program: &str, packages: &[&str]) -> Result<()> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&folders).any(|folder| folder.join(program).exists()) {
         return Ok(());

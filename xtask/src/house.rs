@@ -126,6 +126,14 @@ fn edges(broken: &mut Vec<String>) -> Result<()> {
                 "bascule-server names plugins; it knows only runs, triggers and what is lent".to_owned(),
             );
         }
+        if name == "bascule-telemetry"
+            && list.iter().any(|other| {
+                other.starts_with("bascule-")
+                    && !["bascule-run", "bascule-workflow"].contains(&other.as_str())
+            })
+        {
+            broken.push("bascule-telemetry names more than runs; it hears them and knows no more".to_owned());
+        }
         if name == "bascule-plugin" && has("bascule-run") {
             broken.push("bascule-plugin names bascule-run; the command line joins them".to_owned());
         }
@@ -179,6 +187,7 @@ fn pages() -> Result<Vec<(String, String)>> {
         "workflow pause",
         "workflow unpause",
         "schedule next",
+        "schedule overdue",
         "doctor",
         "prune",
         "plugin list",

@@ -4,7 +4,11 @@ mod bench;
 mod conformance;
 mod demo;
 mod house;
+mod interrupt;
+mod package;
 mod process;
+mod recorder;
+mod soak;
 mod stage;
 mod suite;
 mod torture;
@@ -38,13 +42,19 @@ enum Command {
     Conformance(conformance::Options),
     /// Hold schedules against two other implementations around every change of every time zone until 2037 (a few minutes).
     Zones,
+    /// Live through twelve months of a small site, on a clock moved by hand: fails where it grows, leaks or gets slower.
+    Soak(soak::Options),
+    /// Make the Debian package; `--check` installs it in a copy of this system, starts it and removes it.
+    Package(package::Options),
     /// Measure, each figure as a ratio against another program in the same run.
     Bench(bench::Options),
 }
 
 fn main() -> Result<()> {
     std::env::set_current_dir(process::root())?;
-    match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    interrupt::ends_children_too()?;
+    match arguments.command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => suite::run(&options),
         Command::Components => {
@@ -58,6 +68,8 @@ fn main() -> Result<()> {
         Command::Torture(options) => torture::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Zones => zones::run(),
+        Command::Soak(options) => soak::run(&options),
+        Command::Package(options) => package::run(&options),
         Command::Bench(options) => bench::run(&options),
     }
 }

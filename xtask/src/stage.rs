@@ -65,6 +65,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A project that is in `folder` already.
+    pub(crate) fn at(folder: &Path, binaries: &Path) -> Self {
+        Self { folder: folder.to_owned(), bascule: binaries.join("bascule") }
+    }
+
     /// Writes a workflow, whole or not at all.
     pub(crate) fn workflow(&self, name: &str, text: &str) -> Result<()> {
         let unfinished = self.folder.join(format!("{name}.unfinished"));

@@ -1,6 +1,7 @@
-//! `cargo xtask torture`: the engine is killed (SIGKILL) at random instants and started again, and a judge that saw nothing
-//! of its memory compares what it promised with what the simulators saw.
+//! `cargo xtask torture`: the engine is killed (SIGKILL) at random instants and started again, or its disk fails at one call
+//! after the other, and a judge that saw nothing of its memory compares what it promised with what the simulators saw.
 
+mod faults;
 mod one_run;
 mod serve;
 
@@ -12,7 +13,9 @@ use anyhow::Result;
 use crate::process::{build_binaries, root, say};
 
 #[derive(clap::Args)]
-#[command(after_help = "Without `--run` and `--serve` both are tortured, each with so many kills.")]
+#[command(
+    after_help = "Without `--run`, `--serve` and `--faults` one run and the server are tortured, each with so many kills."
+)]
 pub(crate) struct Options {
     /// Only `bascule run` and `bascule resume`: one run, killed at random instants, must come to the same final table.
     #[arg(long, conflicts_with = "serve")]
@@ -21,6 +24,19 @@ pub(crate) struct Options {
     /// exports): what was acknowledged happens once, nothing is stuck, and each restart serves in time.
     #[arg(long)]
     serve: bool,
+    /// The disk instead: each of the first calls that bring data to it fails (EIO, ENOSPC, nothing written) or kills, by
+    /// strace, in short golden scenarios; then the program starts again without faults, and must come to the same end.
+    #[arg(long, conflicts_with_all = ["run", "serve"])]
+    faults: bool,
+    /// With `--faults`: how many calls of each kind, where a scenario makes so many.
+    #[arg(long, default_value_t = 40, requires = "faults")]
+    calls: u32,
+    /// With `--faults`: so many faults of each scenario, chosen at random, instead of each one.
+    #[arg(long, requires = "faults")]
+    sample: Option<u32>,
+    /// With `--faults`: only this scenario (more than once for several).
+    #[arg(long, value_name = "SCENARIO", requires = "faults")]
+    only: Vec<String>,
     /// How many times to kill.
     #[arg(long, default_value_t = 50)]
     kills: u32,
@@ -59,6 +75,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::copy(built.join(name), binaries.join(name))?;
     }
     say(&format!("torture of {said}"));
+    if options.faults {
+        return faults::run(&below(&ground, "faults")?, &binaries, options);
+    }
     if !options.serve {
         one_run::run(&below(&ground, "run")?, &binaries, options)?;
     }

@@ -68,6 +68,7 @@ pub struct Capabilities {
 
 struct Lent {
     connections: BTreeMap<String, Arc<project::Connection>>,
+    collector: Option<Arc<project::Connection>>,
     folders: BTreeMap<String, Result<Folder, Failure>>,
     stores: BTreeMap<String, Store>,
     shared: Arc<http::Shared>,
@@ -140,9 +141,12 @@ impl Capabilities {
             ha1_hidden: std::sync::atomic::AtomicUsize::new(0),
             peers: std::sync::Mutex::default(),
         };
+        let collector = project.telemetry.map(|telemetry| Arc::new(telemetry.otlp));
         let connections =
             project.connections.into_iter().map(|(name, entry)| (name, Arc::new(entry))).collect();
-        Ok(Self { lent: Some(Arc::new(Lent { connections, folders, stores, shared: Arc::new(shared) })) })
+        Ok(Self {
+            lent: Some(Arc::new(Lent { connections, collector, folders, stores, shared: Arc::new(shared) })),
+        })
     }
 
     /// What there is.
@@ -165,6 +169,14 @@ impl Capabilities {
         let found = self.lent.as_ref().and_then(|lent| Some((lent.connections.get(name)?, &lent.shared)));
         let (entry, shared) = found.ok_or_else(|| absent("connection", name))?;
         Connection::evaluate(name, entry, params, shared)
+    }
+
+    /// The collector of `telemetry:`, if the inventory names one. For the host alone: no workflow can name it.
+    #[must_use]
+    pub fn collector(&self) -> Option<Result<Connection, Failure>> {
+        let lent = self.lent.as_ref()?;
+        let entry = lent.collector.as_ref()?;
+        Some(Connection::evaluate("telemetry", entry, &Map::new(), &lent.shared))
     }
 
     /// The folder of that name.

@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Secret(Secret),
     /// Explain a problem's code, e.g. `bascule explain WF012`.
     Explain(Explain),
+    /// Write JSON Schemas, with which editors complete and mark keys, functions and parameters.
+    Schema(Schema),
     /// Print a completion script for a shell.
     Completions(Completions),
 }
@@ -285,6 +287,12 @@ pub(crate) enum Schedule {
         #[arg(long)]
         json: bool,
     },
+    /// Workflows that an `overdue` trigger watches: when each succeeded last, and when it is overdue.
+    Overdue {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -480,6 +488,28 @@ pub(crate) struct Explain {
     /// All codes with their explanations, as Markdown.
     #[arg(long, conflicts_with = "code")]
     pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Again after plugins, connections or workflows came or went: the schema knows their names."
+)]
+pub(crate) struct Schema {
+    /// Print one of them instead of writing files.
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(crate) print: Option<SchemaOf>,
+    /// Where the files go [default: PROJECT/schema].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "print")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// Of workflow files.
+    Workflow,
+    /// Of bascule.yaml.
+    Inventory,
 }
 
 #[derive(Args, Debug)]

@@ -1,39 +1,52 @@
 //! Joins the executor to the plugins: `bascule-run` knows only `Invoke`, `bascule-plugin` knows no run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bascule_capability::Capabilities;
 use bascule_capability::redact::Redactor;
-use bascule_plugin::{Call, Context, Host, Plugin, Sink};
+use bascule_plugin::{Call, Context, Host, Kept, Sink};
 use bascule_run::invoke::{Invocation, Invoke, Listener, Report};
-use bascule_workflow::failure::{Failure, Kind};
+use bascule_run::journal::PinnedPlugins;
+use bascule_workflow::failure::Failure;
 use bascule_workflow::plan;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::components::Components;
 use crate::site::Plugins;
 
 /// Calls the functions of loaded plugins.
 pub(crate) struct Bridge {
     host: Arc<Host>,
-    plugins: BTreeMap<String, Arc<Plugin>>,
+    components: Components,
     capabilities: Capabilities,
     redactor: Redactor,
 }
 
 impl Bridge {
+    /// Calls what is loaded. Nothing is kept for runs that are resumed: see [`Bridge::keeping`].
     pub(crate) fn new(
         host: impl Into<Arc<Host>>,
         plugins: &Plugins,
         capabilities: Capabilities,
         redactor: Redactor,
     ) -> Self {
-        let plugins =
-            plugins.loaded.iter().map(|(name, loaded)| (name.clone(), Arc::clone(&loaded.plugin))).collect();
-        Self { host: host.into(), plugins, capabilities, redactor }
+        let host = host.into();
+        let components = Components::new(Arc::clone(&host), plugins, None);
+        Self { host, components, capabilities, redactor }
+    }
+
+    /// The same, for runs that outlive the process: what they began with is kept there.
+    pub(crate) fn keeping(self, plugins: &Plugins, kept: Kept) -> Self {
+        let components = Components::new(Arc::clone(&self.host), plugins, Some(kept));
+        Self { components, ..self }
+    }
+
+    /// What its calls go to.
+    pub(crate) fn components(&self) -> &Components {
+        &self.components
     }
 }
 
@@ -46,7 +59,7 @@ impl Bridge {
         sink: Arc<dyn Sink>,
         cancel: CancellationToken,
     ) -> Result<(), Failure> {
-        let plugin = self.plugin(&call.plugin)?;
+        let plugin = self.components.present(&call.plugin)?;
         let context = outside_runs(call, Duration::MAX, cancel);
         let told = Call::new(&call.function, with, context, &self.capabilities)
             .with_sink(sink)
@@ -62,16 +75,10 @@ impl Bridge {
         timeout: Duration,
         cancel: CancellationToken,
     ) -> Result<Value, Failure> {
-        let plugin = self.plugin(&call.plugin)?;
+        let plugin = self.components.present(&call.plugin)?;
         let context = outside_runs(call, timeout, cancel);
         let told = Call::new(&call.function, with, context, &self.capabilities).heard_by(self.log_of(call));
         self.host.call(plugin, told).await.map_err(|failure| self.clean(failure))
-    }
-
-    fn plugin(&self, name: &str) -> Result<&Arc<Plugin>, Failure> {
-        self.plugins.get(name).ok_or_else(|| {
-            Failure::new(Kind::Unsupported, format!("plugin `{name}` is not there: put its .wasm back"))
-        })
     }
 
     /// Lines of calls that belong to no run go to the log of the process.
@@ -113,12 +120,18 @@ fn outside_runs(call: &plan::Call, timeout: Duration, cancel: CancellationToken)
 
 #[async_trait]
 impl Invoke for Bridge {
+    async fn keep(&self, plugins: &PinnedPlugins) -> Result<(), Failure> {
+        self.components.keep(plugins).await
+    }
+
+    async fn ready(&self, plugin: &str, component: &str) -> Result<(), Failure> {
+        self.components.of(plugin, component).await.map(drop)
+    }
+
     async fn invoke(&self, invocation: Invocation, listener: Listener) -> Result<Value, Failure> {
-        let Some(plugin) = self.plugins.get(&invocation.plugin) else {
-            return Err(Failure::new(
-                Kind::Unsupported,
-                format!("plugin `{}` is no longer there: put its .wasm back, then resume", invocation.plugin),
-            ));
+        let plugin = match &invocation.component {
+            Some(sha256) => self.components.of(&invocation.plugin, sha256).await?,
+            None => Arc::clone(self.components.present(&invocation.plugin)?),
         };
         let redactor = self.redactor.clone();
         let speaker = invocation.clone();
@@ -144,7 +157,7 @@ impl Invoke for Bridge {
         });
         let call =
             Call::new(&invocation.function, &invocation.with, context, &self.capabilities).heard_by(hears);
-        let mut result = self.host.call(plugin, call).await;
+        let mut result = self.host.call(&plugin, call).await;
         // The second net: what a device echoed must not carry a credential into the journal.
         match &mut result {
             Ok(value) => self.redactor.redact_json(value),

@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     InUse = 5,
     /// What was named does not exist: no such run, workflow, secret, plugin, code.
     NotFound = 6,
-    /// The data folder cannot be read or written; nothing more was accepted.
+    /// The data folder cannot be read or written, and nothing more was accepted; or standard output cannot be written.
     Storage = 70,
     /// Ended by Ctrl-C or SIGTERM; `bascule resume` goes on.
     Stopped = 130,
@@ -41,7 +41,7 @@ Exit codes:
   4    a person is needed: `interrupted` or `rollback-incomplete`
   5    another process owns the data folder
   6    what was named does not exist
-  70   the data folder cannot be read or written
+  70   the data folder cannot be read or written, or standard output cannot be written
   130  stopped by Ctrl-C or SIGTERM; `bascule resume` goes on";
 
 /// An error that already knows its exit code.
@@ -75,12 +75,16 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if let Some(coded) = error.downcast_ref::<Coded>() {
         return coded.exit;
     }
-    match error.downcast_ref::<bascule_database::OpenError>() {
-        Some(bascule_database::OpenError::InUse { .. }) => Exit::InUse,
-        Some(_) => Exit::Storage,
-        None => match error.downcast_ref::<bascule_database::DatabaseError>() {
-            Some(_) => Exit::Storage,
-            None => Exit::Unusable,
-        },
+    // Whoever asked the database may have put its own words around what it said.
+    for cause in error.chain() {
+        match cause.downcast_ref::<bascule_database::OpenError>() {
+            Some(bascule_database::OpenError::InUse { .. }) => return Exit::InUse,
+            Some(_) => return Exit::Storage,
+            None => {}
+        }
+        if cause.is::<bascule_database::DatabaseError>() {
+            return Exit::Storage;
+        }
     }
+    Exit::Unusable
 }

@@ -6,11 +6,13 @@
 mod arguments;
 mod bridge;
 mod commands;
+mod components;
 mod exit;
 mod live;
 mod paint;
 mod serving;
 mod site;
+mod telemetry;
 mod testing;
 mod turn;
 
@@ -21,7 +23,13 @@ fn main() -> std::process::ExitCode {
     paint::choose(arguments.color);
     let outcome = commands::dispatch(arguments);
     match outcome {
-        Ok(code) => code.into(),
+        Ok(code) => match paint::lost() {
+            Some(error) => {
+                paint::note(format!("{} standard output cannot be written: {error}", paint::bad("error:")));
+                if code == exit::Exit::Success { exit::Exit::Storage.into() } else { code.into() }
+            }
+            None => code.into(),
+        },
         Err(error) => {
             paint::error(&error);
             exit::of(&error).into()

@@ -1,6 +1,7 @@
 //! What goes to the terminal: colour only where it is wanted, one shape for errors.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::Coded;
@@ -72,12 +73,26 @@ pub(crate) fn status(status: &str) -> String {
     }
 }
 
-/// Writes a line to standard output; a closed pipe ends the program quietly.
+/// Why standard output takes nothing more.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Writes a line to standard output. Where that fails, it and what follows is dropped, and the command goes on: what it
+/// does is not less wanted because nobody reads of it.
 pub(crate) fn line(text: impl AsRef<str>) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{}", text.as_ref()).is_err() {
-        std::process::exit(0);
+    if LOST.get().is_some() {
+        return;
     }
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{}", text.as_ref()) {
+        // Only the first one says why.
+        let _others = LOST.set(error);
+    }
+}
+
+/// Why what was written to standard output is not complete, if so. That its reader has gone, as `head` does, is its own
+/// wish and no error.
+pub(crate) fn lost() -> Option<&'static std::io::Error> {
+    LOST.get().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe)
 }
 
 /// Writes a line to standard error.

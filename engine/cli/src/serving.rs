@@ -3,6 +3,7 @@
 
 mod address;
 mod book;
+mod capacity;
 mod client;
 mod expiry;
 mod logs;
@@ -11,6 +12,7 @@ mod switch;
 
 pub(crate) use address::{Address, write_private};
 pub(crate) use book::FolderBook;
+pub(crate) use capacity::{Capacity, MAX_SOURCES};
 pub(crate) use client::Client;
 pub(crate) use expiry::watch as watch_expiry;
 pub(crate) use logs::{RunLog, Together, start as start_logs};

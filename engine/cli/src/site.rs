@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use bascule_capability::secret::{MasterKey, Secrets};
 use bascule_capability::{Capabilities, Parts};
 use bascule_database::Database;
-use bascule_plugin::{Host, HostOptions, Limits, Plugin};
+use bascule_plugin::{Host, HostOptions, Kept, Limits, Plugin};
 use bascule_run::clock::SystemClock;
 use bascule_run::journal::SqliteJournal;
 use bascule_trigger::Intake;
@@ -23,9 +23,6 @@ use jiff::tz::TimeZone;
 use crate::arguments::Arguments;
 use crate::exit::{Exit, coded, coded_with_help};
 use crate::paint;
-
-/// Most event sources at one time.
-const MAX_SOURCES: usize = 16_384;
 
 /// Compiled plugins that nobody has used for so long are removed.
 const COMPILED_UNUSED: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
@@ -87,9 +84,16 @@ impl Places {
         };
         let (project, problems) = bascule_workflow::project::check(&path.display().to_string(), &text);
         print_problems(&problems);
-        project.ok_or_else(|| {
+        let mut project = project.ok_or_else(|| {
             coded(Exit::Unusable, format!("`{}` has {}", path.display(), count(problems.errors(), "error")))
-        })
+        })?;
+        crate::telemetry::from_environment(&mut project);
+        Ok(project)
+    }
+
+    /// The components that runs were begun with.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::new(self.data.join("plugins"))
     }
 
     /// The database's file.
@@ -419,6 +423,20 @@ impl Site {
         Ok(Self { places, project, database, secrets, journal, key })
     }
 
+    /// Closes the database at the end of a command. That its disk failed even then is what the command comes to: what it
+    /// did is stored, and the next one may not be.
+    pub(crate) async fn close(&self, outcome: Result<Exit>) -> Result<Exit> {
+        self.database.close().await;
+        match (outcome, self.database.broken()) {
+            (Ok(_), Some(reason)) => Err(coded_with_help(
+                Exit::Storage,
+                format!("the database can no longer be written ({reason})"),
+                "what was stored before stays; check the disk",
+            )),
+            (outcome, _) => outcome,
+        }
+    }
+
     /// Loads the plugins.
     pub(crate) fn plugins(&self) -> Result<(Host, Plugins)> {
         self.plugins_for(&self.project)
@@ -433,7 +451,8 @@ impl Site {
 
     /// Host and plugins for event sources: a call may last for ever, and there may be one for each device.
     pub(crate) fn source_plugins_for(&self, project: &Project) -> Result<(Host, Plugins)> {
-        let limits = Limits { live_calls: MAX_SOURCES, host_calls: u64::MAX, ..Limits::default() };
+        let limits =
+            Limits { live_calls: crate::serving::MAX_SOURCES, host_calls: u64::MAX, ..Limits::default() };
         let host = self.places.host_within(project, Some(&self.key), limits)?;
         let plugins = Plugins::load(&self.places, project, &host)?;
         Ok((host, plugins))

@@ -38,6 +38,7 @@ mod open;
 mod owner;
 mod room;
 mod space;
+mod statements;
 mod times;
 mod writer;
 
@@ -52,6 +53,7 @@ pub use beside::WriteBesideError;
 pub use error::{DatabaseError, OpenError};
 pub use room::Room;
 pub use space::Space;
+pub use statements::Statements;
 pub use times::CommitTimes;
 
 use writer::Writer;
@@ -122,7 +124,7 @@ impl Database {
 
     /// Runs `job` inside a transaction and returns when its changes are on disk.
     ///
-    /// Jobs that wait at the same moment share one transaction, in the order in which they came, each in a savepoint
+    /// Jobs that wait at the same moment share a transaction, in the order in which they came, each in a savepoint
     /// of its own: an `Err` of one (or its panic) undoes that one alone. A job must not begin or end a transaction.
     /// Once handed over, a job runs even if the caller stops waiting for it.
     pub async fn write<T, F>(&self, job: F) -> Result<T, DatabaseError>
@@ -134,6 +136,21 @@ impl Database {
     {
         match &self.inner.writer {
             Some(writer) => writer.write(job).await,
+            None => Err(DatabaseError::ReadOnly),
+        }
+    }
+
+    /// As [`Database::write`], and before everything that waits there: for whatever somebody outside is kept waiting for, such
+    /// as the answer to a webhook. Among each other these jobs are done in the order in which they came.
+    pub async fn write_first<T, F>(&self, job: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut SqliteConnection) -> BoxFuture<'t, Result<T, DatabaseError>>
+            + Send
+            + 'static,
+    {
+        match &self.inner.writer {
+            Some(writer) => writer.write_first(job).await,
             None => Err(DatabaseError::ReadOnly),
         }
     }
@@ -198,8 +215,9 @@ impl Database {
     }
 
     /// Finishes the jobs that were handed over, moves the WAL into the file, closes all connections, notes that the
-    /// end was clean, and gives up ownership. Later writes are [`DatabaseError::Closed`]. Without it the same happens
-    /// in the background when the last clone is dropped.
+    /// end was clean, and gives up ownership. Later writes are [`DatabaseError::Closed`]. Where the disk fails even in
+    /// this, [`Database::broken`] says so afterwards; what was stored stays, and the file is checked when it is next opened.
+    /// Without it the same happens in the background when the last clone is dropped.
     pub async fn close(&self) {
         match &self.inner.writer {
             Some(writer) => writer.close().await,

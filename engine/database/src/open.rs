@@ -12,12 +12,15 @@ use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
 use crate::error::{code, primary_code};
 use crate::owner::Owner;
+use crate::room::Reserve;
 use crate::{OpenError, migrate};
 
 /// `PRAGMA application_id`: the letters `BSCL`.
 const APPLICATION_ID: i32 = 0x4253_434c;
 const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Statements that the writer keeps prepared; each kind of job has a few.
+const KEPT_STATEMENTS: usize = 256;
 
 pub(crate) struct Opened {
     pub(crate) connection: SqliteConnection,
@@ -25,7 +28,26 @@ pub(crate) struct Opened {
     pub(crate) owner: Owner,
 }
 
+/// Where the disk is full, with the room that the last owner kept for that ([`crate::Database::keep_room`]).
 pub(crate) async fn owned(path: &Path) -> Result<Opened, OpenError> {
+    match opened(path).await {
+        Err(error) if is_full(&error) && Reserve::new(path, 0).let_go() => {
+            tracing::warn!(path = %path.display(), "the disk is full: the reserve was let go");
+            opened(path).await
+        }
+        outcome => outcome,
+    }
+}
+
+fn is_full(error: &OpenError) -> bool {
+    match error {
+        OpenError::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+        OpenError::Sql { source, .. } => primary_code(source) == Some(code::FULL),
+        _ => false,
+    }
+}
+
+async fn opened(path: &Path) -> Result<Opened, OpenError> {
     let prepared = path.to_owned();
     let owner = match tokio::task::spawn_blocking(move || prepare(&prepared)).await {
         Ok(owner) => owner?,
@@ -40,6 +62,7 @@ pub(crate) async fn owned(path: &Path) -> Result<Opened, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(KEPT_STATEMENTS)
         .pragma("mmap_size", "0")
         // The writer moves the WAL itself, apart from COMMIT, so that a failure there cannot be taken for a failed
         // commit (nor the other way round).
@@ -48,13 +71,29 @@ pub(crate) async fn owned(path: &Path) -> Result<Opened, OpenError> {
         .connect()
         .await
         .map_err(|error| told(path, error))?;
-    recognise(&mut connection, path, Access::Owner).await?;
-    if !owner.found_clean {
-        check(&mut connection, path).await?;
+    match made_ready(&mut connection, path, &owner).await {
+        Ok(readers) => Ok(Opened { connection, readers, owner }),
+        Err(error) => {
+            if matches!(&error, OpenError::Sql { source, .. } if primary_code(source) == Some(code::IO)) {
+                // Closed it would sync once more what a sync has just failed on, and might be told that all is well.
+                std::mem::forget(connection);
+            }
+            Err(error)
+        }
     }
-    migrate::create_table(&mut connection).await.map_err(|error| told(path, error))?;
-    let readers = pool(path).await?;
-    Ok(Opened { connection, readers, owner })
+}
+
+async fn made_ready(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    owner: &Owner,
+) -> Result<SqlitePool, OpenError> {
+    recognise(connection, path, Access::Owner).await?;
+    if !owner.found_clean {
+        check(connection, path).await?;
+    }
+    migrate::create_table(connection).await.map_err(|error| told(path, error))?;
+    pool(path).await
 }
 
 pub(crate) async fn read_only(path: &Path) -> Result<SqlitePool, OpenError> {
@@ -104,6 +143,8 @@ async fn pool(path: &Path) -> Result<SqlitePool, OpenError> {
         .disable_statement_logging();
     SqlitePoolOptions::new()
         .max_connections(READERS)
+        // A file does not go away as a server may; asking first would double what a small read takes.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(|error| told(path, error))

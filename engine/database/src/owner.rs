@@ -4,8 +4,8 @@
 //! owner was killed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fs2::FileExt;
@@ -44,9 +44,11 @@ impl Owner {
         }
         // Unreadable content is not a clean end either.
         let found_clean = read.is_ok() && content.is_empty();
-        file.set_len(0).map_err(failed)?;
-        file.rewind().map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        // Over what stands there, and never with nothing in between: where this fails, the next one is still to know that
+        // the last owner did not close.
+        let id = format!("{}\n", std::process::id());
+        file.write_all_at(id.as_bytes(), 0).map_err(failed)?;
+        file.set_len(id.len() as u64).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         Ok(Self { file, found_clean })
     }

@@ -1,6 +1,5 @@
-//! The one task that writes: group commit, savepoints, moving the WAL, the end.
+//! The one task that writes: group commit, savepoints, who comes first, moving the WAL, the end.
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +20,11 @@ use crate::times::{CommitTimes, Times};
 
 /// Most jobs in one transaction; the rest waits for the next.
 const GROUP: usize = 256;
+/// Every eighth job is an ordinary one, however many come first: a flood of those must not stop all else.
+const ORDINARY: usize = 8;
+/// Once a job is in a transaction that somebody waits for, ordinary ones follow it for so long, or for as long as a commit
+/// takes where that is more.
+const SHORT: Duration = Duration::from_millis(2);
 /// Most jobs that wait before `write` itself waits.
 const WAITING: usize = 1024;
 /// The WAL is moved into the file when it has grown by this many bytes.
@@ -31,6 +35,7 @@ const READERS_END: Duration = Duration::from_secs(5);
 /// The handle to the writer task.
 pub(crate) struct Writer {
     messages: mpsc::Sender<Message>,
+    first: mpsc::Sender<Box<dyn Job>>,
     state: Arc<State>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -93,7 +98,8 @@ impl Writer {
         owner: Owner,
         path: &Path,
     ) -> Self {
-        let (messages, inbox) = mpsc::channel(WAITING);
+        let (messages, rest) = mpsc::channel(WAITING);
+        let (first, ahead) = mpsc::channel(WAITING);
         let state = Arc::new(State::default());
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
@@ -102,9 +108,10 @@ impl Writer {
             state: Arc::clone(&state),
             wal: PathBuf::from(wal),
             next_checkpoint_bytes: WAL_BYTES,
+            commit: Duration::ZERO,
         };
-        let task = tokio::spawn(task.run(inbox, readers, owner));
-        Self { messages, state, task: Mutex::new(Some(task)) }
+        let task = tokio::spawn(task.run(Inbox { first: ahead, rest }, readers, owner));
+        Self { messages, first, state, task: Mutex::new(Some(task)) }
     }
 
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DatabaseError>
@@ -115,9 +122,23 @@ impl Writer {
             + 'static,
     {
         self.state.check()?;
-        let (reply, answer) = oneshot::channel();
-        let job = Message::Job(Box::new(TypedJob { work: Some(work), outcome: None, reply }));
-        if self.messages.send(job).await.is_err() {
+        let (job, answer) = TypedJob::boxed(work);
+        if self.messages.send(Message::Job(job)).await.is_err() {
+            return Err(DatabaseError::Closed);
+        }
+        answer.await.unwrap_or(Err(DatabaseError::Closed))
+    }
+
+    pub(crate) async fn write_first<T, F>(&self, work: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut SqliteConnection) -> BoxFuture<'t, Result<T, DatabaseError>>
+            + Send
+            + 'static,
+    {
+        self.state.check()?;
+        let (job, answer) = TypedJob::boxed(work);
+        if self.first.send(job).await.is_err() {
             return Err(DatabaseError::Closed);
         }
         answer.await.unwrap_or(Err(DatabaseError::Closed))
@@ -170,6 +191,18 @@ struct TypedJob<T, F> {
     reply: oneshot::Sender<Result<T, DatabaseError>>,
 }
 
+impl<T, F> TypedJob<T, F>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut SqliteConnection) -> BoxFuture<'t, Result<T, DatabaseError>> + Send + 'static,
+{
+    /// The job, and where its answer comes.
+    fn boxed(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, DatabaseError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Box::new(Self { work: Some(work), outcome: None, reply }), answer)
+    }
+}
+
 impl<T, F> Job for TypedJob<T, F>
 where
     T: Send + 'static,
@@ -203,37 +236,110 @@ where
     }
 }
 
+/// A job that is about to be done.
+struct Taken {
+    job: Box<dyn Job>,
+    /// It came by `write_first`.
+    pressing: bool,
+}
+
+/// The jobs that wait.
+struct Inbox {
+    first: mpsc::Receiver<Box<dyn Job>>,
+    rest: mpsc::Receiver<Message>,
+}
+
+impl Inbox {
+    /// Waits for a job; `None` where there will be none any more.
+    async fn wait(&mut self) -> Option<Taken> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(job) = self.first.recv() => return Some(Taken { job, pressing: true }),
+                message = self.rest.recv() => match message {
+                    Some(Message::Job(job)) => return Some(Taken { job, pressing: false }),
+                    Some(Message::Close) => self.close(),
+                    None => return self.first.recv().await.map(|job| Taken { job, pressing: true }),
+                },
+            }
+        }
+    }
+
+    /// A job that waits now.
+    fn waiting(&mut self, turn: Turn) -> Option<Taken> {
+        match turn {
+            Turn::First => self.pressing(),
+            Turn::FirstThenRest => self.pressing().or_else(|| self.ordinary()),
+            Turn::RestThenFirst => self.ordinary().or_else(|| self.pressing()),
+        }
+    }
+
+    fn pressing(&mut self) -> Option<Taken> {
+        self.first.try_recv().ok().map(|job| Taken { job, pressing: true })
+    }
+
+    fn ordinary(&mut self) -> Option<Taken> {
+        loop {
+            match self.rest.try_recv() {
+                Ok(Message::Job(job)) => return Some(Taken { job, pressing: false }),
+                Ok(Message::Close) => self.close(),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Whoever still wants to write hears why that cannot be, until nobody is left who could.
+    async fn refuse(mut self, carried: Option<Taken>, reason: &Arc<str>) {
+        let mut next = carried;
+        loop {
+            let taken = match next.take() {
+                Some(taken) => Some(taken),
+                None => self.wait().await,
+            };
+            let Some(Taken { job, .. }) = taken else { return };
+            job.deliver(Err(DatabaseError::Broken { reason: Arc::clone(reason) }));
+        }
+    }
+
+    /// What was sent before is still received, nothing new is taken.
+    fn close(&mut self) {
+        self.first.close();
+        self.rest.close();
+    }
+}
+
+/// Whose turn it is in a transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is no time for ordinary jobs any more.
+    First,
+    FirstThenRest,
+    RestThenFirst,
+}
+
 struct Task {
     connection: SqliteConnection,
     state: Arc<State>,
     wal: PathBuf,
     next_checkpoint_bytes: u64,
+    /// How long the last commit took.
+    commit: Duration,
 }
 
 impl Task {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Message>, readers: SqlitePool, owner: Owner) {
-        let mut messages = Vec::new();
-        while inbox.recv_many(&mut messages, GROUP).await > 0 {
-            let mut jobs = VecDeque::new();
-            for message in messages.drain(..) {
-                match message {
-                    Message::Job(job) => jobs.push_back(job),
-                    // What was sent before and after is still received, nothing new is taken.
-                    Message::Close => inbox.close(),
-                }
-            }
-            self.all(jobs).await;
-            self.move_wal_if_long().await;
-        }
-        self.end(readers, owner).await;
-    }
-
-    /// Runs the jobs in as few transactions as possible: one, unless SQLite undoes it as a whole.
-    async fn all(&mut self, mut jobs: VecDeque<Box<dyn Job>>) {
-        while !jobs.is_empty() {
-            let mut done = Vec::with_capacity(jobs.len());
+    async fn run(mut self, mut inbox: Inbox, readers: SqlitePool, owner: Owner) {
+        let mut carried = None;
+        loop {
+            let taken = match carried.take() {
+                Some(taken) => taken,
+                None => match inbox.wait().await {
+                    Some(taken) => taken,
+                    None => break,
+                },
+            };
+            let mut done = Vec::new();
             let begun = Instant::now();
-            let outcome = self.transaction(&mut jobs, &mut done).await;
+            let outcome = self.transaction(taken, &mut inbox, &mut done, &mut carried).await;
             if outcome.is_ok() {
                 self.state.commits.fetch_add(1, Ordering::Relaxed);
                 self.state.times.add(begun.elapsed());
@@ -243,28 +349,67 @@ impl Task {
             for job in done {
                 job.deliver(outcome.clone());
             }
+            self.move_wal_if_long().await;
+            if let Some(reason) = self.state.broken.get().cloned() {
+                // Closing the last connection would move and sync the WAL once more, and a second sync can claim success
+                // for data that the first one lost. However the process ends, it does not come to that.
+                std::mem::forget(self.connection);
+                return inbox.refuse(carried, &reason).await;
+            }
         }
+        self.end(readers, owner).await;
     }
 
-    /// One transaction over `jobs`; those that took part are moved to `done`.
+    /// One transaction, over this job and those that wait meanwhile; those that took part are in `done`. One that was taken
+    /// and not begun is `carried` over to the next transaction.
     async fn transaction(
         &mut self,
-        jobs: &mut VecDeque<Box<dyn Job>>,
+        taken: Taken,
+        inbox: &mut Inbox,
         done: &mut Vec<Box<dyn Job>>,
+        carried: &mut Option<Taken>,
     ) -> Result<(), DatabaseError> {
         if let Err(error) = self.begin().await {
-            done.extend(jobs.drain(..));
+            // Nobody who waits has to find out again.
+            done.push(taken.job);
+            while done.len() < GROUP
+                && let Some(taken) = inbox.waiting(Turn::FirstThenRest)
+            {
+                done.push(taken.job);
+            }
             return Err(error);
         }
-        while let Some(mut job) = jobs.pop_front() {
-            let kept = self.savepoint(&mut *job).await;
+        let mut commit_at = None;
+        let mut next = Some(taken);
+        while let Some(Taken { mut job, pressing }) = next {
+            if pressing {
+                commit_at.get_or_insert_with(|| Instant::now() + SHORT.max(self.commit));
+            }
+            let run = self.in_savepoint(&mut *job).await;
             done.push(job);
+            let turn = match done.len() {
+                count if count % ORDINARY == 0 => Turn::RestThenFirst,
+                _ if commit_at.is_some_and(|at| Instant::now() >= at) => Turn::First,
+                _ => Turn::FirstThenRest,
+            };
+            next = if done.len() < GROUP { inbox.waiting(turn) } else { None };
+            let kept = match run {
+                // Fails only where SQLite undid the transaction during the job and the job did not pass that on.
+                Ok(()) => {
+                    let ended = if next.is_some() { "RELEASE job; SAVEPOINT job" } else { "RELEASE job" };
+                    self.command(ended).await.map_err(|error| self.lost(error.into()))
+                }
+                Err(error) => Err(error),
+            };
             if let Err(error) = kept {
                 self.roll_back().await;
+                *carried = next;
                 return Err(error);
             }
         }
-        let Err(error) = sqlx::query("COMMIT").execute(&mut self.connection).await else {
+        let committing = Instant::now();
+        let Err(error) = self.command("COMMIT").await else {
+            self.commit = committing.elapsed();
             return Ok(());
         };
         let outcome = match primary_code(&error) {
@@ -275,9 +420,10 @@ impl Task {
         Err(outcome)
     }
 
+    /// Begins a transaction and the savepoint of its first job.
     async fn begin(&mut self) -> Result<(), DatabaseError> {
         self.state.check()?;
-        let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await else {
+        let Err(error) = self.command("BEGIN IMMEDIATE; SAVEPOINT job").await else {
             return Ok(());
         };
         match primary_code(&error) {
@@ -286,19 +432,11 @@ impl Task {
         }
     }
 
-    /// Runs one job. An error means that the transaction as a whole is gone; the job's own failure is not one.
-    async fn savepoint(&mut self, job: &mut dyn Job) -> Result<(), DatabaseError> {
-        let connection = &mut self.connection;
-        let failed = match sqlx::query("SAVEPOINT job").execute(&mut *connection).await {
-            Ok(_) => job.run(&mut *connection).await.err(),
-            Err(error) => return Err(self.lost(error.into())),
-        };
-        let Some(failed) = failed else {
-            // Fails only where SQLite undid the transaction during the job and the job did not pass that on.
-            return match sqlx::query("RELEASE job").execute(&mut *connection).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(self.lost(error.into())),
-            };
+    /// Runs one job in the savepoint that is open; where it fails, nothing of it is left there. An error means that the
+    /// transaction as a whole is gone; the job's own failure is not one.
+    async fn in_savepoint(&mut self, job: &mut dyn Job) -> Result<(), DatabaseError> {
+        let Err(failed) = job.run(&mut self.connection).await else {
+            return Ok(());
         };
         if failed.fatal().is_some() {
             return Err(self.lost(failed));
@@ -306,15 +444,16 @@ impl Task {
         if matches!(failed, DatabaseError::Full) {
             self.state.ran_out();
         }
-        let undone = match sqlx::query("ROLLBACK TO job").execute(&mut *connection).await {
-            Ok(_) => sqlx::query("RELEASE job").execute(&mut *connection).await,
-            error => error,
-        };
-        match undone {
-            Ok(_) => Ok(()),
+        match self.command("ROLLBACK TO job").await {
+            Ok(()) => Ok(()),
             Err(_) if matches!(failed, DatabaseError::Full) => Err(DatabaseError::Full),
             Err(error) => Err(self.lost(error.into())),
         }
+    }
+
+    /// Statements without values that return nothing.
+    async fn command(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(statements).execute(&mut self.connection).await.map(drop)
     }
 
     /// What the other jobs of a transaction are told that this error ended.
@@ -328,7 +467,7 @@ impl Task {
 
     /// SQLite may have done it already; that is the only error expected here, and `begin` notices every other.
     async fn roll_back(&mut self) {
-        if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.connection).await {
+        if let Err(error) = self.command("ROLLBACK").await {
             tracing::debug!(%error, "the transaction was rolled back by SQLite");
         }
     }
@@ -365,18 +504,23 @@ impl Task {
     }
 
     async fn end(mut self, readers: SqlitePool, owner: Owner) {
-        if self.state.broken.get().is_some() {
-            // Closing the last connection would move and sync the WAL once more, and a second sync can claim success
-            // for data that the first one lost. The process is about to end anyway; the next one recovers.
-            std::mem::forget(self.connection);
-            return;
-        }
         // The readers first: the last connection to close removes the WAL, and a read-only one cannot.
         if tokio::time::timeout(READERS_END, readers.close()).await.is_err() {
             tracing::warn!("a reader of the database did not end in time");
         }
-        let moved = self.checkpoint().await;
-        let closed = self.connection.close().await;
+        let moved = match self.checkpoint().await {
+            Err(error) => {
+                let failed = DatabaseError::from(error);
+                if let Some(reason) = failed.fatal() {
+                    self.state.break_with(reason);
+                    std::mem::forget(self.connection);
+                    return;
+                }
+                Err(failed)
+            }
+            Ok(_) => Ok(()),
+        };
+        let closed = self.connection.close().await.map_err(DatabaseError::from);
         match moved.and(closed).map_err(std::io::Error::other).and_then(|()| owner.closed_cleanly()) {
             Ok(()) => {}
             Err(error) => {

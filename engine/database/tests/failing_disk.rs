@@ -73,3 +73,52 @@ async fn a_failed_commit_is_final_and_nothing_acknowledged_is_lost() {
     assert!(found == acknowledged || found == acknowledged + 1, "{found} found, {acknowledged} acknowledged");
     insert(&database).await.unwrap();
 }
+
+/// What the process does that the next test starts: its log is short, the page that it changes is far out.
+async fn changes_the_last_page(folder: &std::path::Path) {
+    let database = Database::open(&folder.join("bascule.db")).await.unwrap();
+    let changed = database.write(|tx| {
+        async move {
+            sqlx::query("UPDATE note SET text = hex(randomblob(2000)) WHERE rowid = 400").execute(tx).await?;
+            Ok(())
+        }
+        .boxed()
+    });
+    changed.await.unwrap();
+    assert_eq!(database.broken(), None);
+    database.close().await;
+    assert!(database.broken().is_some(), "nothing was said");
+    std::fs::write(folder.join("told"), "").unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_only_when_all_is_closed_is_told_and_what_was_acknowledged_is_there() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return changes_the_last_page(folder.as_ref()).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("bascule.db")).await.unwrap();
+    database.migrate("note", STEPS).await.unwrap();
+    for _ in 0..400 {
+        insert(&database).await.unwrap();
+    }
+    let before = last(&database).await;
+    database.close().await;
+    let output = Command::new("sh")
+        .args(["-c", r#"trap '' XFSZ; ulimit -f 512; exec "$0" --exact a_disk_that_fails_only_when_all_is_closed_is_told_and_what_was_acknowledged_is_there"#])
+        .arg(std::env::current_exe().unwrap())
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(folder.path().join("told").exists(), "the child ran");
+    let lock = std::fs::read_to_string(folder.path().join("bascule.db.lock")).unwrap();
+    assert!(!lock.is_empty(), "this was not a clean end");
+    let database = Database::open(&folder.path().join("bascule.db")).await.unwrap();
+    assert_ne!(last(&database).await, before, "the change was acknowledged");
+    database.close().await;
+}
+
+async fn last(database: &Database) -> String {
+    sqlx::query_scalar("SELECT text FROM note WHERE rowid = 400").fetch_one(database.readers()).await.unwrap()
+}

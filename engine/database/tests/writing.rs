@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use bascule_database::{Database, DatabaseError, OpenError, WriteBesideError};
+use bascule_database::{Database, DatabaseError, OpenError, Statements, WriteBesideError};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use sqlx::Row as _;
 use tokio::sync::oneshot;
 
 const STEPS: &[&str] = &["CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT"];
@@ -78,6 +79,67 @@ async fn writes_one_after_the_other_are_each_committed_when_they_return() {
     assert_eq!(database.commits() - before, 5);
 }
 
+async fn insert_first(database: &Database, text: String) -> Result<(), DatabaseError> {
+    database
+        .write_first(move |tx| {
+            async move {
+                sqlx::query("INSERT INTO note (text) VALUES ($1)").bind(text).execute(tx).await?;
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+}
+
+#[tokio::test]
+async fn what_is_to_come_first_does_and_a_flood_of_it_does_not_stop_the_rest() {
+    let (_folder, database) = opened().await;
+    let (release, held) = hold(&database).await;
+    // In the order in which they are polled here; the sender is used when all of them wait.
+    let rest = join_all((0..20).map(|number| insert(&database, format!("rest {number}"))));
+    let first = join_all((0..80).map(|number| insert_first(&database, format!("first {number}"))));
+    let (rest, first, ()) = tokio::join!(rest, first, async {
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+    });
+    held.await.unwrap().unwrap();
+    assert!(rest.iter().all(Result::is_ok) && first.iter().all(Result::is_ok));
+    let texts = texts(&database).await;
+    let (rest, first): (Vec<&String>, Vec<&String>) = texts.iter().partition(|text| text.starts_with("rest"));
+    let in_order = |all: &[&String], word: &str| {
+        all.iter().enumerate().all(|(number, text)| **text == format!("{word} {number}"))
+    };
+    assert_eq!((rest.len(), first.len()), (20, 80));
+    assert!(in_order(&rest, "rest") && in_order(&first, "first"), "{texts:?}");
+    let place = |text: &str| texts.iter().position(|other| other == text).unwrap();
+    assert!(place("first 69") < place("rest 11"), "first come first: {texts:?}");
+    assert!(place("rest 8") < place("first 79"), "every eighth is one of the rest: {texts:?}");
+}
+
+#[tokio::test]
+async fn a_job_of_several_statements_is_kept_or_undone_as_a_whole() {
+    let (_folder, database) = opened().await;
+    let several = |last: &'static str| {
+        database.write(move |tx| {
+            async move {
+                let mut all = Statements::default();
+                for text in ["one", "two"] {
+                    all.add("INSERT INTO note (text) VALUES ($1 || $2) RETURNING id").bind(text).bind(last);
+                }
+                // The second of the same text is a violation.
+                all.add("INSERT INTO note (text) VALUES ($1)").bind(last);
+                let rows = all.run(tx).await?;
+                rows.iter().map(|row| Ok(row.try_get("id")?)).collect::<Result<Vec<i64>, DatabaseError>>()
+            }
+            .boxed()
+        })
+    };
+    assert_eq!(several("a").await.unwrap(), [1, 2]);
+    insert(&database, "b").await.unwrap();
+    assert!(several("b").await.unwrap_err().is_constraint());
+    assert_eq!(texts(&database).await, ["onea", "twoa", "a", "b"]);
+}
+
 #[tokio::test]
 async fn a_failing_job_does_not_undo_those_that_share_its_transaction() {
     let (_folder, database) = opened().await;
@@ -108,7 +170,7 @@ async fn a_failing_job_does_not_undo_those_that_share_its_transaction() {
     assert!(failing.as_ref().is_err_and(DatabaseError::is_constraint), "{failing:?}");
     assert!(matches!(panicking, Err(DatabaseError::Panicked)), "{panicking:?}");
     assert_eq!(texts(&database).await, ["first", "last"]);
-    assert_eq!(database.commits() - before, 2, "the held job and the four others");
+    assert_eq!(database.commits() - before, 1, "the others joined the transaction of the held job");
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ impl Contract {
             name: name.to_owned(),
             package: self.package.clone(),
             docs: self.docs.clone(),
+            sha256: None,
             functions: self
                 .functions
                 .iter()

@@ -208,10 +208,13 @@ impl State {
 
     /// Runs I/O on the host's runtime while the guest waits. It ends with the call: when the guest's future is
     /// dropped, so is this one.
+    ///
+    /// It is boxed by whoever asks: what is moved about here stays on the guest's own stack for as long as the call lasts, and
+    /// a call that listens lasts for months.
     async fn io<T: Send + 'static>(
         &mut self,
         touch: Touch,
-        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+        work: Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>,
     ) -> Result<T, Refusal> {
         if self.shared.over.is_cancelled() || self.shared.context.cancel.is_cancelled() {
             return Err(Failure::new(Kind::Cancelled, "the run was cancelled").into());

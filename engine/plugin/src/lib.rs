@@ -3,7 +3,7 @@
 //! What it does: loads a component and refuses what the contract forbids, reads its functions and types off the
 //! component itself, turns JSON into typed values and back, and calls functions under limits, with nothing in reach
 //! but what the call lends. What it does not: it knows no workflow and no run, does no I/O of its own (that is
-//! `bascule-capability`) and opens no file but components and its cache. No other crate imports wasmtime.
+//! `bascule-capability`) and opens no file but components, the copies of them that runs need, and its cache. No other crate imports wasmtime.
 //!
 //! Start from [`Host`] and [`Plugin`]; one call is a [`Call`].
 //!
@@ -31,6 +31,7 @@ mod docs;
 mod engine;
 mod guests;
 mod host;
+mod kept;
 mod lend;
 mod limits;
 mod load;
@@ -44,6 +45,7 @@ pub use cache::{Evicted, evict_compiled};
 pub use call::{Call, Context};
 pub use engine::{Clock, Host, HostError, HostOptions};
 pub use host::Sink;
+pub use kept::{Kept, KeptError, Swept};
 pub use limits::Limits;
 pub use load::{LoadError, Plugin};
 pub use report::{Level, Listener, Report};

@@ -256,6 +256,7 @@ impl Host {
 
         let mut signature = contract.signature(name);
         docs::fill(&mut signature, bytes);
+        signature.sha256 = Some(actual.clone());
         let mut functions = BTreeMap::new();
         for (name, function) in contract.functions {
             let interface = function.interface.as_deref().and_then(|id| component.get_export_index(None, id));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bascule_workflow::failure::Failure;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,9 @@ pub enum Stop {
     /// The process is ending.
     #[error("the run was put aside because the process is ending")]
     Suspended,
+    /// Something is missing that the run goes by; a person has to bring it back.
+    #[error("{0}")]
+    Held(Failure),
 }
 
 /// What to do about an attempt whose intent was recorded and whose result was not.

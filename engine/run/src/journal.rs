@@ -22,7 +22,8 @@ use crate::place::Place;
 use crate::status::Status;
 
 pub use entry::{
-    AttemptId, Batch, Entry, Item, LogLine, Outcome, PinnedText, PinnedTexts, Role, Timed, Verdict,
+    AttemptId, Batch, Entry, Item, LogLine, Outcome, PinnedPlugins, PinnedText, PinnedTexts, Role, Timed,
+    Verdict,
 };
 pub use memory::MemoryJournal;
 pub use recall::{Attempt, Ended, Memory, PlaceMemory};
@@ -92,7 +93,8 @@ pub struct Claim {
     pub run: RunId,
     /// Grows with every claim of the run.
     pub epoch: i64,
-    /// How many claims in a row ended without any attempt being finished, this one included.
+    /// How many claims in a row ended with their process before any attempt was finished, this one included. An owner
+    /// that takes its own claim over is still alive: that does not count.
     pub crashes: u32,
 }
 
@@ -157,6 +159,8 @@ pub struct RunTexts {
     pub text: Arc<str>,
     /// Those of the workflows that it names; empty as long as the run has not begun.
     pub named: PinnedTexts,
+    /// The components that it goes by; empty as long as the run has not begun, and then the present ones count.
+    pub plugins: PinnedPlugins,
 }
 
 /// A change to a run that has ended.
@@ -284,10 +288,10 @@ pub trait Journal: Send + Sync {
     /// again, so that the key is free and the run can still be resumed later. Gives that run.
     async fn free_key(&self, key: &str, now: Timestamp) -> Result<Option<RunId>, JournalError>;
 
-    /// The texts that a run goes by: its own, and those of the workflows that it names.
+    /// The texts that a run goes by: its own, and those of the workflows that it names; and its components.
     async fn texts(&self, run: RunId) -> Result<RunTexts, JournalError> {
-        let named = Memory::of(self.read(run).await?).texts;
-        Ok(RunTexts { text: self.text(run).await?, named })
+        let Memory { texts, plugins, .. } = Memory::of(self.read(run).await?);
+        Ok(RunTexts { text: self.text(run).await?, named: texts, plugins: plugins.unwrap_or_default() })
     }
 
     /// Runs, the newest first.

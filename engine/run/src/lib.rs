@@ -61,6 +61,7 @@ pub mod status;
 mod backoff;
 mod interpret;
 mod local;
+mod pins;
 mod runner;
 
 pub use journal::RunId;

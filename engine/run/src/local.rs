@@ -20,7 +20,7 @@ use crate::context::{Context, Intent, KeyGuard, OnLost, Slept, StepCall, StepEnd
 use crate::invoke::{Invocation, Invoke, Listener, Report};
 use crate::journal::{
     AttemptId, Batch, Claim, Entry, Journal, LogLine, MAX_ENTRY_BYTES, MAX_LINE_BYTES, Memory, OnceDone,
-    Outcome, PlaceMemory, RunId, Timed,
+    Outcome, PinnedPlugins, PlaceMemory, RunId, Timed,
 };
 use crate::observe::{Event, Observer};
 use crate::place::Place;
@@ -62,6 +62,8 @@ pub(crate) struct LocalParts {
     pub(crate) started_at: Timestamp,
     pub(crate) claim: Claim,
     pub(crate) memory: Memory,
+    /// The components that the run goes by.
+    pub(crate) plugins: PinnedPlugins,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) invoke: Arc<dyn Invoke>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -215,6 +217,10 @@ impl Context for LocalContext {
         if self.parts.suspend.is_cancelled() {
             return Err(Stop::Suspended);
         }
+        let component = self.parts.plugins.get(&plugin).cloned();
+        if let Some(component) = &component {
+            self.parts.invoke.ready(&plugin, component).await.map_err(Stop::Held)?;
+        }
         let key = match remembered.key(id.role, id.look) {
             Some(key) => key.to_owned(),
             None => idempotency_key(self.parts.run, &place, id, remembered.generation),
@@ -236,6 +242,7 @@ impl Context for LocalContext {
         }
         let invocation = Invocation {
             plugin,
+            component,
             function,
             with,
             run: self.parts.run.to_string(),
@@ -446,6 +453,7 @@ mod tests {
                 started_at: now,
                 claim: self.journal.claim(self.run, "me", now, now).await.unwrap(),
                 memory: Memory::of(self.journal.read(self.run).await.unwrap()),
+                plugins: PinnedPlugins::new(),
                 journal: Arc::new(self.journal.clone()),
                 invoke: Arc::new(Chatty),
                 clock: Arc::new(TokioClock::starting_at(now)),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::journal::{
-    Entry, Journal, JournalError, LogLine, Outcome, Role, RunHeader, RunId, Timed, Verdict,
+    Entry, Journal, JournalError, LogLine, Outcome, PinnedPlugins, Role, RunHeader, RunId, Timed, Verdict,
 };
 use crate::place::Place;
 use crate::status::{Counts, Status};
@@ -22,6 +22,8 @@ pub struct RunRecord {
     pub inputs: Map<String, Value>,
     /// What started it.
     pub trigger: Value,
+    /// The components that it goes by: sha256 by plugin name. Empty as long as it has not begun.
+    pub plugins: PinnedPlugins,
     /// `output:`, once it ended.
     pub output: Value,
     /// Why it did not succeed, once it ended.
@@ -146,6 +148,7 @@ impl RunRecord {
             header,
             inputs: Map::new(),
             trigger: Value::Null,
+            plugins: PinnedPlugins::new(),
             output: Value::Null,
             failure: None,
             cancel_asked_at: None,
@@ -163,8 +166,11 @@ impl RunRecord {
                     record.trigger = trigger;
                 }
                 Entry::CancelAsked => record.cancel_asked_at = Some(at),
-                Entry::Reopened { inputs, .. } => {
+                Entry::Reopened { inputs, texts, .. } => {
                     record.reopened_at.push(at);
+                    if texts.is_some() {
+                        record.plugins.clear();
+                    }
                     record.inputs = inputs.unwrap_or(record.inputs);
                     record.deadline = None;
                     record.output = Value::Null;
@@ -176,6 +182,7 @@ impl RunRecord {
                 }
                 Entry::DeadlineSet { place: None, due_at } => record.deadline = Some(due_at),
                 Entry::AlertDue { run } => record.alerts.push(run),
+                Entry::PluginsPinned { plugins } => record.plugins = plugins,
                 Entry::EventTaken { .. } | Entry::TextsPinned { .. } | Entry::DeadlineSet { .. } => {}
                 entry => {
                     let run_attempt =

@@ -17,11 +17,12 @@ use crate::context::{Context, Stop};
 use crate::interpret::{Ending, Interpreter};
 use crate::invoke::Invoke;
 use crate::journal::{
-    Entry, Journal, JournalError, Memory, NewRun, PinnedText, PinnedTexts, Reopening, Revision, RunHeader,
-    RunId, Verdict,
+    Batch, Entry, Journal, JournalError, Memory, NewRun, Reopening, Revision, RunHeader, RunId, Timed,
+    Verdict,
 };
 use crate::local::{Keys, LocalContext, LocalParts};
 use crate::observe::{Event, Observer};
+use crate::pins::{Taken, pinned, take};
 use crate::place::Place;
 use crate::record::RunRecord;
 use crate::status::{Counts, Status};
@@ -126,6 +127,32 @@ pub enum RunError {
         /// The text that it began with.
         digest: String,
     },
+    /// The run goes by other components than those that the workflow was checked against.
+    #[error("run `{run}` began with another build of plugin `{plugin}` (sha256 {component})")]
+    OtherPlugin {
+        /// The run.
+        run: RunId,
+        /// The plugin's name.
+        plugin: String,
+        /// The component that it began with.
+        component: String,
+    },
+    /// A component cannot be kept for the run, which therefore does not begin.
+    #[error("run `{run}` cannot begin: {reason}")]
+    NotKept {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: Box<Failure>,
+    },
+    /// Something that the run goes by is missing; once it is back, the run goes on.
+    #[error("{reason}")]
+    Held {
+        /// The run.
+        run: RunId,
+        /// What is missing, and how to bring it back.
+        reason: Box<Failure>,
+    },
     /// This runner is executing it already.
     #[error("run `{0}` is being executed")]
     Active(RunId),
@@ -228,7 +255,8 @@ impl Runner {
     /// `cancelled`: nothing new begins, running calls are told to end, `undo` and `finally` still run.
     ///
     /// # Errors
-    /// [`RunError::OtherText`] unless `workflow` is the text that the run began with; [`JournalError::HasEnded`],
+    /// [`RunError::OtherText`] and [`RunError::OtherPlugin`] unless `workflow` is the text that the run began with,
+    /// checked against the components that it began with; [`RunError::NotKept`], [`RunError::Held`]; [`JournalError::HasEnded`],
     /// [`JournalError::Held`], [`JournalError::KeyBusy`] when it may not be executed now; [`RunError::Suspended`]
     /// and journal failures when it could not go on.
     pub async fn execute(
@@ -246,21 +274,20 @@ impl Runner {
         }
         let now = clock.now();
         let claim = journal.claim(run, &inner.owner, now, later(now, LEASE)).await?;
-        let memory = Memory::of(journal.read(run).await?);
-        let pinned = pinned(&workflow);
-        if let Some(other) = memory.texts.iter().find(|(id, text)| pinned.get(*id) != Some(*text)) {
-            journal.release(&claim).await?;
-            return Err(RunError::OtherText {
-                run,
-                workflow: other.0.clone(),
-                digest: other.1.digest.clone(),
-            });
-        }
+        let Taken { memory, texts, plugins } = match take(&inner.parts, run, &workflow).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                // Nothing was begun. Where it cannot be given back it stays with this runner, which may take it again.
+                let _given_back = journal.release(&claim).await;
+                return Err(error);
+            }
+        };
         let resumed = header.status == Status::Running || memory.attempt > 1;
         let context = LocalContext::new(LocalParts {
             run,
             started_at: header.started_at,
             memory,
+            plugins: plugins.clone(),
             journal: Arc::clone(journal),
             invoke: Arc::clone(&inner.parts.invoke),
             clock: Arc::clone(clock),
@@ -270,8 +297,11 @@ impl Runner {
             bell: Arc::clone(&active.bell),
             claim,
         });
-        if context.memory().texts.is_empty() && !pinned.is_empty() {
-            context.note(Entry::TextsPinned { texts: pinned });
+        if context.memory().texts.is_empty() && !texts.is_empty() {
+            context.note(Entry::TextsPinned { texts });
+        }
+        if context.memory().plugins.is_none() && !plugins.is_empty() {
+            context.note(Entry::PluginsPinned { plugins });
         }
         let attempt = context.memory().attempt;
         context.tell(Event::RunStarted { workflow: header.workflow.clone(), attempt, resumed });
@@ -285,6 +315,11 @@ impl Runner {
                 context.flush().await.map_err(|stop| stopped(run, stop))?;
                 journal.release(context.claim()).await?;
                 Err(RunError::Suspended(run))
+            }
+            Err(Stop::Held(reason)) => {
+                context.flush().await.map_err(|stop| stopped(run, stop))?;
+                journal.release(context.claim()).await?;
+                Err(stopped(run, Stop::Held(reason)))
             }
             Err(stop) => Err(stopped(run, stop)),
         }
@@ -456,6 +491,25 @@ impl Runner {
         self.execute(run, workflow, cancel).await
     }
 
+    /// Ends a run `interrupted` that cannot go on and that somebody wants to be rid of. Nothing of it is undone, and its
+    /// failure says so; it can be taken up again like any run that has ended. `why` says who wants it, and what holds it.
+    ///
+    /// # Errors
+    /// [`RunError::Active`] while this runner executes it; [`RunError::Journal`].
+    pub async fn abandon(&self, run: RunId, why: &str) -> Result<RunOutcome, RunError> {
+        let inner = &*self.inner;
+        let _active = inner.activate(run)?;
+        let Parts { journal, clock, .. } = &inner.parts;
+        let now = clock.now();
+        let claim = journal.claim(run, &inner.owner, now, later(now, LEASE)).await?;
+        let failure =
+            Failure::new(Kind::Cancelled, format!("{why}; nothing was undone")).with_effect(Effect::Unknown);
+        let (status, output) = (Status::Interrupted, Value::Null);
+        let entry = Entry::RunEnded { status, output: output.clone(), failure: Some(failure.clone()) };
+        journal.append(&claim, Batch { entries: vec![Timed { at: now, entry }], lines: Vec::new() }).await?;
+        Ok(RunOutcome { run, status, output, failure: Some(failure), steps: Vec::new(), alert: None })
+    }
+
     /// Takes up a run that has ended, as its next attempt (spec 6): what succeeded stays as it is, all else is done.
     ///
     /// # Errors
@@ -549,21 +603,6 @@ impl Runner {
     }
 }
 
-/// The texts of all workflows that this one names, and that those name.
-fn pinned(workflow: &Workflow) -> PinnedTexts {
-    let mut texts = PinnedTexts::new();
-    let mut open: Vec<&Workflow> = vec![workflow];
-    while let Some(workflow) = open.pop() {
-        for (id, child) in &workflow.children {
-            let text = PinnedText { digest: child.digest.clone(), text: child.text.to_string() };
-            if texts.insert(id.clone(), text).is_none() {
-                open.push(child);
-            }
-        }
-    }
-    texts
-}
-
 /// The walk may just have ended the run, and then nothing can be added; if it was not that, the walk finds out by
 /// itself.
 fn unless_fenced(result: Result<(), Stop>) -> Result<(), Stop> {
@@ -577,5 +616,6 @@ fn stopped(run: RunId, stop: Stop) -> RunError {
     match stop {
         Stop::Journal(error) => RunError::Journal(error),
         Stop::Suspended => RunError::Suspended(run),
+        Stop::Held(reason) => RunError::Held { run, reason: Box::new(reason) },
     }
 }

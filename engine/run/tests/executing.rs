@@ -50,11 +50,14 @@ async fn a_run_that_kills_every_process_is_put_into_quarantine() {
     let run = bench.start(&workflow, json!({})).await;
     for _ in 0..3 {
         bench.world.fault.arm(1);
+        let process = bench.another_runner();
         tokio::select! {
             biased;
             () = bench.world.fault.crashed() => {}
-            _ = bench.runner.execute(run, Arc::clone(&workflow), CancellationToken::new()) => panic!("it lives"),
+            _ = process.execute(run, Arc::clone(&workflow), CancellationToken::new()) => panic!("it lives"),
         }
+        // Until its lease has ended.
+        tokio::time::advance(Duration::from_secs(60)).await;
     }
     bench.world.fault.disarm();
     let outcome = bench.execute(run, &workflow).await;

@@ -98,6 +98,7 @@ fn every_entry() -> Vec<Entry> {
             once: None,
             once_of: None,
         },
+        Entry::PluginsPinned { plugins: [("isapi".to_owned(), "ab".repeat(32))].into() },
         Entry::RollbackStarted { place: place.clone() },
         Entry::Undone { place: place.clone(), failure: Some(failure.clone()) },
         Entry::EventTaken { name: "door".into(), value: None },
@@ -184,17 +185,35 @@ async fn a_claim_is_held_until_its_end_and_then_taken_over_with_a_fence() {
 async fn claims_without_progress_are_counted() {
     for journal in both().await.journals {
         let run = create(&*journal, 0, None).await;
-        for expected in 1..=3 {
-            assert_eq!(journal.claim(run, "me", at(0), at(60)).await.unwrap().crashes, expected);
+        // Each process dies, and the next one takes the run over when the lease has ended.
+        for number in 1..=3_u32 {
+            let (owner, now) = (format!("process {number}"), u64::from(number) * 100);
+            let claim = journal.claim(run, &owner, at(now), at(now + 60)).await.unwrap();
+            assert_eq!(claim.crashes, number);
         }
-        let claim = journal.claim(run, "me", at(0), at(60)).await.unwrap();
+        let claim = journal.claim(run, "me", at(400), at(460)).await.unwrap();
+        assert_eq!(claim.crashes, 4);
         let id = AttemptId { role: Role::Call, look: 1, attempt: 1 };
         let entry = Entry::AttemptEnded { place: Place::step("a"), id, outcome: Outcome::Done(Value::Null) };
         journal.append(&claim, batch(vec![entry])).await.unwrap();
-        let claim = journal.claim(run, "me", at(0), at(60)).await.unwrap();
+        let claim = journal.claim(run, "you", at(460), at(500)).await.unwrap();
         assert_eq!(claim.crashes, 1);
         journal.release(&claim).await.unwrap();
-        assert_eq!(journal.claim(run, "me", at(0), at(60)).await.unwrap().crashes, 1);
+        assert_eq!(journal.claim(run, "you", at(461), at(500)).await.unwrap().crashes, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_takes_its_own_claim_over_has_not_died() {
+    for journal in both().await.journals {
+        let run = create(&*journal, 0, None).await;
+        let first = journal.claim(run, "me", at(0), at(60)).await.unwrap();
+        for _ in 0..5 {
+            let again = journal.claim(run, "me", at(1), at(60)).await.unwrap();
+            assert_eq!(again.crashes, 1);
+            assert!(again.epoch > first.epoch, "the earlier claim is fenced all the same");
+        }
+        assert_eq!(journal.claim(run, "another", at(60), at(120)).await.unwrap().crashes, 2);
     }
 }
 

@@ -23,7 +23,7 @@ export const prose = (text) => String(text).split("`").map((part, place) => plac
 
 const TONES = {
   succeeded: "good", recovered: "warn", skipped: "", queued: "busy", running: "busy", failed: "bad", cancelled: "warn",
-  interrupted: "bad", "rolled-back": "warn", "rollback-incomplete": "bad", connected: "good", reconnecting: "warn", unknown: "warn", paused: "warn",
+  interrupted: "bad", "rolled-back": "warn", "rollback-incomplete": "bad", connected: "good", reconnecting: "warn", unknown: "warn", paused: "warn", overdue: "bad",
 };
 
 export const tone = (status) => TONES[status] ?? "";

@@ -78,6 +78,7 @@ export async function show(box, { rest: [id], signal, hear }) {
         el("div", { class: "row" }, open ? stop : null, open || fine ? null : again)),
       el("div", { class: "card" },
         el("p", {}, "Began ", time(run.started_at), `, ${open ? "under way for" : "took"} ${span(run.started_at, run.ended_at)}`, run.attempt > 1 ? `, attempt ${run.attempt}` : "", el("span", { class: "soft small" }, ` · ${run.id}`)),
+        detail.held ? el("p", { class: "problem" }, "It cannot go on: ", prose(detail.held.reason)) : null,
         failure(detail.error), json("inputs", detail.inputs), json("started by", detail.trigger),
         detail.output === null ? null : el("details", { open: fine }, el("summary", {}, "output"), el("pre", {}, JSON.stringify(detail.output, null, 2)))),
       el("div", { class: "card" }, el("h2", {}, "Steps"), detail.steps.length === 0 ? el("p", { class: "soft" }, "None has begun.") : detail.steps.map((one) => step(one, bars))),

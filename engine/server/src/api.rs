@@ -319,7 +319,7 @@ pub(crate) fn routes() -> Vec<Route> {
             summary: "What starts workflows",
             query: &[
                 ("workflow", "only of this one"),
-                ("kind", "schedule, webhook, event, workflow or file"),
+                ("kind", "schedule, webhook, event, workflow, overdue or file"),
             ],
             body: None,
             answer: list::<crate::view::TriggerView>,
@@ -337,6 +337,16 @@ pub(crate) fn routes() -> Vec<Route> {
             body: None,
             answer: list::<triggers::UpcomingView>,
             handler: || get(triggers::upcoming),
+        },
+        Route {
+            method: Method::GET,
+            path: "/api/v1/triggers/overdue",
+            access: VIEWER,
+            summary: "Workflows that are watched for success, and when each is overdue",
+            query: &[],
+            body: None,
+            answer: list::<triggers::WatchView>,
+            handler: || get(triggers::watches),
         },
         Route {
             method: Method::GET,

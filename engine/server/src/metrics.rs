@@ -101,7 +101,18 @@ pub(crate) async fn render(shared: &Shared) -> String {
     }
     counted(&mut text, &shared.parts.metrics.lock());
     commits(&mut text, &shared.parts.database);
+    if let Some(spans) = &shared.parts.telemetry {
+        let name = "bascule_telemetry_spans_total";
+        text.head(
+            name,
+            "counter",
+            "Spans of traces: sent, or dropped because the collector was away or refused them.",
+        );
+        text.line(name, &[("outcome", "sent")], spans.sent());
+        text.line(name, &[("outcome", "dropped")], spans.dropped());
+    }
     triggers(&mut text, shared).await;
+    successes(&mut text, shared).await;
     let inventory = shared.inventory();
     text.head(
         "bascule_edits_refused",
@@ -167,6 +178,18 @@ fn peers(text: &mut Text, all: &[Health]) {
         let labels = [("connection", health.connection.as_str()), ("peer", &health.peer)];
         text.line(name, &labels, u8::from(health.failed_in_a_row == 0));
     }
+    let name = "bascule_connection_last_answer_timestamp_seconds";
+    text.head(
+        name,
+        "gauge",
+        "When a peer answered last, in seconds since 1970; one that never has is left out.",
+    );
+    for health in all {
+        if let Some(at) = health.last_answer_at {
+            let labels = [("connection", health.connection.as_str()), ("peer", &health.peer)];
+            text.line(name, &labels, at.as_second());
+        }
+    }
     let name = "bascule_connection_requests_total";
     text.head(
         name,
@@ -205,6 +228,42 @@ async fn secrets(text: &mut Text, shared: &Shared) {
                 at.duration_since(now).as_secs(),
             );
         }
+    }
+}
+
+/// When workflows succeeded last, and which of them are overdue. A workflow that never has is left out of the first:
+/// `absent()` finds it, and a 0 would look like 1970.
+async fn successes(text: &mut Text, shared: &Shared) {
+    let watcher = &shared.parts.watcher;
+    let (successes, watches) = match (watcher.successes().await, watcher.watches().await) {
+        (Ok(successes), Ok(watches)) => (successes, watches),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::warn!(%error, "the last successes cannot be read");
+            return;
+        }
+    };
+    let name = "bascule_last_success_timestamp_seconds";
+    text.head(
+        name,
+        "gauge",
+        "When a workflow's last run that succeeded or recovered ended, in seconds since 1970.",
+    );
+    for workflow in shared.parts.book.all() {
+        if let Some(success) = successes.get(&workflow.id) {
+            text.line(name, &[("workflow", &workflow.id)], success.at.as_second());
+        }
+    }
+    let name = "bascule_workflow_overdue";
+    text.head(
+        name,
+        "gauge",
+        "1 for a watched workflow that has not succeeded for longer than its `overdue` trigger allows.",
+    );
+    let now = shared.parts.clock.now();
+    for watch in watches {
+        let labels =
+            [("workflow", watch.name.as_str()), ("told", &watch.workflow), ("trigger", &watch.trigger)];
+        text.line(name, &labels, u8::from(watch.due_at <= now));
     }
 }
 

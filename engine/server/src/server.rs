@@ -54,7 +54,12 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let receiver = Receiver::new().map_err(BindError::Random)?;
-        let shared = Arc::new(Shared { parts, receiver, closing: CancellationToken::new() });
+        let shared = Arc::new(Shared {
+            parts,
+            receiver,
+            open: CancellationToken::new(),
+            closing: CancellationToken::new(),
+        });
         let webhooks = hooks::prepare(&shared);
         let router = api::router(&shared);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
@@ -77,6 +82,11 @@ impl Server {
     #[must_use]
     pub fn webhooks(&self) -> usize {
         self.webhooks
+    }
+
+    /// From now on `/ready` says so. Until then it says that the server is starting; what comes in meanwhile is taken.
+    pub fn open(&self) {
+        self.shared.open.cancel();
     }
 
     /// From now on deliveries and starts are answered with 503, and whoever waits for a result is told that it is

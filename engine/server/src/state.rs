@@ -8,7 +8,7 @@ use bascule_database::{Database, Room};
 use bascule_run::clock::Clock;
 use bascule_run::journal::Journal;
 use bascule_run::observe::Broadcast;
-use bascule_trigger::{Book, Dispatcher, Events, Files, Intake, Janitor, Scheduler};
+use bascule_trigger::{Book, Dispatcher, Events, Files, Intake, Janitor, Scheduler, Watcher};
 use bascule_workflow::project::Project;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -52,8 +52,12 @@ pub struct ServerParts {
     pub sources: Events,
     /// Watched folders.
     pub files: Files,
+    /// Watched successes.
+    pub watcher: Watcher,
     /// Takes away what is over.
     pub janitor: Janitor,
+    /// What became of spans, where traces are sent.
+    pub telemetry: Option<bascule_telemetry::Counts>,
 }
 
 /// Looks at the project folder at once, for whoever has just changed something in it.
@@ -87,6 +91,8 @@ pub struct RefusedEdit {
 pub(crate) struct Shared {
     pub(crate) parts: ServerParts,
     pub(crate) receiver: Receiver,
+    /// Everything that is asked for is done: what starts before it is complete says so.
+    pub(crate) open: CancellationToken,
     /// Nothing new is taken.
     pub(crate) closing: CancellationToken,
 }

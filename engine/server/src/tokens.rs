@@ -111,35 +111,56 @@ impl Tokens {
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(TokenError::Name(name.chars().take(64).collect::<String>().escape_debug().collect()));
         }
-        let secret = make()?;
-        let digest = digest(secret.expose());
-        let id: String = uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect();
-        let info = TokenInfo { id, name: name.to_owned(), role, created_at: now };
-        let row = info.clone();
-        let stored = self
-            .database
+        let (info, secret) = fresh(name, role, now)?;
+        match self.store(vec![(info.clone(), digest(secret.expose()))]).await {
+            Ok(()) => Ok((info, secret)),
+            Err(error) if error.is_constraint() => Err(TokenError::Taken(name.to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes one token for each role, named after it. `hand_out` gives their texts to whoever is to have them, before any of
+    /// them is stored: whatever fails and whenever the process ends, there are never tokens that nobody was told.
+    ///
+    /// # Errors
+    /// What `hand_out` says, and [`TokenError`].
+    pub async fn create_first<E: From<TokenError>>(
+        &self,
+        now: Timestamp,
+        hand_out: impl FnOnce(&[(TokenInfo, Secret)]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let made = Role::ALL.into_iter().map(|role| fresh(role.name(), role, now));
+        let made: Vec<(TokenInfo, Secret)> = made.collect::<Result<_, _>>()?;
+        hand_out(&made)?;
+        let rows = made.into_iter().map(|(info, secret)| (info, digest(secret.expose()))).collect();
+        Ok(self.store(rows).await.map_err(TokenError::from)?)
+    }
+
+    /// All of them or none.
+    async fn store(&self, made: Vec<(TokenInfo, [u8; 32])>) -> Result<(), DatabaseError> {
+        let rows = made.clone();
+        self.database
             .write(move |tx| {
                 async move {
-                    sqlx::query("INSERT INTO api_token (id, name, role, sha256, created_at) VALUES ($1, $2, $3, $4, $5)")
-                        .bind(row.id)
-                        .bind(row.name)
-                        .bind(row.role.name())
-                        .bind(hex::encode(digest))
-                        .bind(row.created_at.as_microsecond())
-                        .execute(tx)
-                        .await?;
+                    for (row, digest) in rows {
+                        sqlx::query("INSERT INTO api_token (id, name, role, sha256, created_at) VALUES ($1, $2, $3, $4, $5)")
+                            .bind(row.id)
+                            .bind(row.name)
+                            .bind(row.role.name())
+                            .bind(hex::encode(digest))
+                            .bind(row.created_at.as_microsecond())
+                            .execute(&mut *tx)
+                            .await?;
+                    }
                     Ok(())
                 }
                 .boxed()
             })
-            .await;
-        match stored {
-            Ok(()) => {}
-            Err(error) if error.is_constraint() => return Err(TokenError::Taken(name.to_owned())),
-            Err(error) => return Err(error.into()),
+            .await?;
+        for (info, digest) in made {
+            self.remember(digest, Who { name: info.name, role: info.role });
         }
-        self.remember(digest, Who { name: name.to_owned(), role });
-        Ok((info, secret))
+        Ok(())
     }
 
     /// A token for the life of this process; it is not stored.
@@ -202,6 +223,11 @@ impl Tokens {
     }
 }
 
+fn fresh(name: &str, role: Role, now: Timestamp) -> Result<(TokenInfo, Secret), TokenError> {
+    let id: String = uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect();
+    Ok((TokenInfo { id, name: name.to_owned(), role, created_at: now }, make()?))
+}
+
 fn make() -> Result<Secret, TokenError> {
     let mut bytes = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|error| TokenError::Random(error.to_string()))?;
@@ -250,5 +276,29 @@ mod tests {
         assert!(tokens.remove(&info.id).await.unwrap());
         assert!(tokens.holder(secret.expose()).is_none());
         assert!(!tokens.remove(&info.id).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_first_tokens_are_stored_once_they_are_handed_out_and_otherwise_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("bascule.db")).await.unwrap();
+        let tokens = Tokens::open(database.clone()).await.unwrap();
+        let refused = tokens.create_first(Timestamp::now(), |_| Err(TokenError::Taken("no room".to_owned())));
+        assert!(matches!(refused.await, Err(TokenError::Taken(_))));
+        assert!(tokens.is_empty() && tokens.list().await.unwrap().is_empty());
+        let mut told = Vec::new();
+        tokens
+            .create_first(Timestamp::now(), |made| {
+                told.extend(made.iter().map(|(info, secret)| (info.role, secret.expose().to_owned())));
+                Ok::<_, TokenError>(())
+            })
+            .await
+            .unwrap();
+        let again = Tokens::open(database.clone()).await.unwrap();
+        for (role, token) in told {
+            assert_eq!(again.holder(&token).unwrap().role, role);
+        }
+        assert_eq!(again.list().await.unwrap().len(), 3);
+        database.close().await;
     }
 }

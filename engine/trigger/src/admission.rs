@@ -137,7 +137,7 @@ impl Admission {
         let dedupe = match &trigger.source {
             Source::Webhook(webhook) => webhook.dedupe.as_ref(),
             Source::Event(event) => event.dedupe.as_ref(),
-            Source::Schedule(_) | Source::Workflow(_) | Source::File(_) => None,
+            Source::Schedule(_) | Source::Workflow(_) | Source::Overdue(_) | Source::File(_) => None,
         };
         let dedupe = dedupe.map(|key| key.evaluate(&scope)).transpose().map_err(failed(trigger, "dedupe"))?;
         let dedupe = match dedupe {

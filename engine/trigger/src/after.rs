@@ -22,6 +22,7 @@ use crate::admission::{Admission, IntakeError};
 use crate::book::Book;
 use crate::dispatch::{Dispatcher, chain, depth_of};
 use crate::intake::{Beside, Intake, parsed};
+use crate::overdue::note_success;
 
 /// So many ends are looked at together.
 const BATCH: i64 = 256;
@@ -51,6 +52,18 @@ struct End {
     workflow: String,
     attempt: i64,
     status: String,
+    at: i64,
+}
+
+impl End {
+    fn note(&self) -> TakeAway {
+        let succeeded = matches!(self.status.as_str(), "succeeded" | "recovered");
+        TakeAway {
+            run: self.run.to_string(),
+            attempt: self.attempt,
+            success: succeeded.then(|| (self.workflow.clone(), self.at)),
+        }
+    }
 }
 
 /// Why an end could not be followed now.
@@ -112,7 +125,7 @@ impl After {
             for end in ends {
                 let followers = self.followers(&end);
                 if followers.is_empty() {
-                    unfollowed.push((end.run.to_string(), end.attempt));
+                    unfollowed.push(end.note());
                 } else {
                     self.follow(&end, followers).await?;
                 }
@@ -124,15 +137,17 @@ impl After {
     }
 
     async fn ends(&self) -> Result<Vec<End>, DatabaseError> {
-        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
-            "SELECT e.run_id, r.workflow, e.attempt, e.status FROM run_end e JOIN run r ON r.id = e.run_id
+        let rows: Vec<(String, String, i64, String, i64)> = sqlx::query_as(
+            "SELECT e.run_id, r.workflow, e.attempt, e.status, e.at FROM run_end e JOIN run r ON r.id = e.run_id
              ORDER BY e.at, e.run_id, e.attempt LIMIT $1",
         )
         .bind(BATCH)
         .fetch_all(self.parts.intake.database().readers())
         .await?;
         rows.into_iter()
-            .map(|(run, workflow, attempt, status)| Ok(End { run: parsed(&run)?, workflow, attempt, status }))
+            .map(|(run, workflow, attempt, status, at)| {
+                Ok(End { run: parsed(&run)?, workflow, attempt, status, at })
+            })
             .collect()
     }
 
@@ -195,24 +210,21 @@ impl After {
                 }
             }
         }
-        let admitted = intake
-            .admit_beside(admissions, TakeAway { run: end.run.to_string(), attempt: end.attempt })
-            .await
-            .map_err(unavailable)?;
+        let admitted = intake.admit_beside(admissions, end.note()).await.map_err(unavailable)?;
         for refused in admitted.into_iter().flatten().filter(|admitted| admitted.run.is_none()) {
             tracing::warn!(run = %end.run, reason = refused.reason, "no run follows this one");
         }
         Ok(())
     }
 
-    async fn forget(&self, ends: Vec<(String, i64)>) -> Result<(), DatabaseError> {
+    async fn forget(&self, notes: Vec<TakeAway>) -> Result<(), DatabaseError> {
         self.parts
             .intake
             .database()
             .write(move |tx| {
                 async move {
-                    for (run, attempt) in ends {
-                        TakeAway { run, attempt }.before(&mut *tx).await?;
+                    for mut note in notes {
+                        note.before(&mut *tx).await?;
                     }
                     Ok(())
                 }
@@ -230,10 +242,12 @@ fn unavailable(error: IntakeError) -> AfterError {
     }
 }
 
-/// The note of an end, which is taken away once.
+/// The note of an end, which is taken away once; a success is kept as the workflow's last.
 struct TakeAway {
     run: String,
     attempt: i64,
+    /// Which workflow succeeded, and when.
+    success: Option<(String, i64)>,
 }
 
 #[async_trait]
@@ -242,8 +256,11 @@ impl Beside for TakeAway {
         let done = sqlx::query("DELETE FROM run_end WHERE run_id = $1 AND attempt = $2")
             .bind(&self.run)
             .bind(self.attempt)
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
+        if let Some((workflow, at)) = &self.success {
+            note_success(tx, workflow, &self.run, *at).await?;
+        }
         Ok(done.rows_affected() > 0)
     }
 }

@@ -31,7 +31,7 @@ use queue::Queue;
 pub(crate) use execute::chain;
 pub use rerun::{Rerun, RerunError};
 pub(crate) use tables::depth_of;
-pub use tables::{Held, Paused};
+pub use tables::{Held, Paused, held_runs, note_hold};
 
 /// How many runs are under way at the same time, unless `bascule.yaml` says otherwise.
 pub const AT_ONCE: usize = 64;
@@ -135,7 +135,11 @@ impl Dispatcher {
             state.paused.insert(paused.workflow.clone(), paused);
         }
         // They are tried again; what holds them may be gone.
-        state.held = tables::held(&parts.intake).await?.into_iter().map(|held| (held.run, held)).collect();
+        state.held = tables::held_runs(parts.intake.database())
+            .await?
+            .into_iter()
+            .map(|held| (held.run, held))
+            .collect();
         for waiting in tables::open_runs(&parts.intake).await? {
             state.queue.add(waiting);
         }
@@ -168,19 +172,15 @@ impl Dispatcher {
         let (sender, receiver) = oneshot::channel();
         self.shared.state().waiters.entry(run).or_default().push(sender);
         // Only now, so that an end in between is not missed.
-        let header = header(&*parts.journal, run).await;
-        match header {
-            Ok(header) if header.status.is_open() => {}
-            Ok(_) => {
-                self.shared.forget_waiters(run);
-                let record = RunRecord::read(&*parts.journal, &run.to_string()).await?;
-                let RunRecord { header, output, failure, .. } = record;
-                return Ok(Some(Ended { run, status: header.status, output, failure }));
-            }
-            Err(error) => {
-                self.shared.forget_waiters(run);
-                return Err(error);
-            }
+        let open = header(&*parts.journal, run).await.map(|header| header.status.is_open());
+        if !matches!(open, Ok(true)) {
+            // Nobody will tell this waiter anything: it goes before the others are counted.
+            drop(receiver);
+            self.shared.forget_waiters(run);
+            open?;
+            let record = RunRecord::read(&*parts.journal, &run.to_string()).await?;
+            let RunRecord { header, output, failure, .. } = record;
+            return Ok(Some(Ended { run, status: header.status, output, failure }));
         }
         tokio::select! {
             biased;
@@ -373,6 +373,9 @@ async fn header(journal: &dyn Journal, run: RunId) -> Result<RunHeader, JournalE
 
 impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dispatcher").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+        f.debug_struct("Dispatcher")
+            .field("snapshot", &self.snapshot())
+            .field("awaited", &self.shared.state().waiters.len())
+            .finish_non_exhaustive()
     }
 }

@@ -46,6 +46,12 @@ pub trait Sources: Send + Sync {
         cancel: CancellationToken,
     ) -> Result<(), Failure>;
 
+    /// Names what the source runs with apart from its workflow: its plugin, and the connections that `with` names, as they
+    /// are now. When the book has changed and this is another name than before, the source is started again.
+    fn version(&self, _call: &Call, _with: &Value) -> String {
+        String::new()
+    }
+
     /// Calls an ordinary function: `catch-up`.
     ///
     /// # Errors
@@ -167,24 +173,31 @@ impl Events {
         self.shared.states().values().cloned().collect()
     }
 
-    /// Runs every source of the book, and follows its changes, until it is stopped; a source whose workflow has not
-    /// changed goes on undisturbed.
+    /// Runs every source of the book, and follows its changes, until it is stopped; a source for which nothing has
+    /// changed, neither its workflow nor what it runs with, goes on undisturbed.
     pub async fn run(&self, stop: CancellationToken) {
         let mut changed = self.shared.parts.book.changed();
-        // Of every source: its workflow's digest, what stops it, and what tells that it has ended.
+        // Of every source: what it runs with, what stops it, and what tells that it has ended.
         let mut running: HashMap<SourceId, (String, CancellationToken, CancellationToken)> = HashMap::new();
         let mut tasks = JoinSet::new();
         loop {
             let wanted = items(&*self.shared.parts.book);
-            for (id, (digest, token, _)) in &running {
-                if !wanted.iter().any(|item| item.id == *id && item.workflow.digest == *digest) {
+            let wanted: Vec<(Item, String)> = wanted
+                .into_iter()
+                .map(|item| {
+                    let version = self.shared.version(&item);
+                    (item, version)
+                })
+                .collect();
+            for (id, (version, token, _)) in &running {
+                if !wanted.iter().any(|(item, wanted)| item.id == *id && wanted == version) {
                     token.cancel();
                 }
             }
             running.retain(|_, (_, _, ended)| !ended.is_cancelled());
-            let ids: BTreeSet<SourceId> = wanted.iter().map(|item| item.id.clone()).collect();
+            let ids: BTreeSet<SourceId> = wanted.iter().map(|(item, _)| item.id.clone()).collect();
             self.shared.states().retain(|id, _| ids.contains(id));
-            for item in wanted {
+            for (item, version) in wanted {
                 let before =
                     running.get(&item.id).map(|(_, token, ended)| (token.is_cancelled(), ended.clone()));
                 // What has not changed goes on.
@@ -192,7 +205,7 @@ impl Events {
                     continue;
                 }
                 let (token, ended) = (stop.child_token(), CancellationToken::new());
-                let state = (item.workflow.digest.clone(), token.clone(), ended.clone());
+                let state = (version, token.clone(), ended.clone());
                 running.insert(item.id.clone(), state);
                 let shared = Arc::clone(&self.shared);
                 tasks.spawn(async move {
@@ -231,6 +244,13 @@ impl Events {
 impl Shared {
     fn states(&self) -> MutexGuard<'_, BTreeMap<SourceId, SourceState>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a source runs with.
+    fn version(&self, item: &Item) -> String {
+        // What cannot be evaluated is told when the source is started.
+        let with = item.event.call.with.evaluate(&item.scope).unwrap_or_default();
+        format!("{} {}", item.workflow.digest, self.parts.sources.version(&item.event.call, &with))
     }
 
     /// Changes what is known about a source.

@@ -109,7 +109,7 @@ impl Intake {
             admissions.into_iter().map(|admission| ready(admission, now)).collect::<Result<Vec<_>, _>>()?;
         let stored = self
             .database
-            .write(move |tx| {
+            .write_first(move |tx| {
                 async move {
                     if !beside.before(&mut *tx).await? {
                         return Ok(None);
@@ -152,7 +152,7 @@ impl Intake {
         let ready = Ready::of_event(admission, collect, now);
         let arrivals = self
             .database
-            .write(move |tx| {
+            .write_first(move |tx| {
                 async move {
                     let mut arrivals = Vec::new();
                     if beside.before(&mut *tx).await? {
@@ -343,20 +343,28 @@ fn admit_one<'t>(
             arrivals.push(Arrival::Due(due));
             return Ok(Admitted { delivery: row.id, run: None, verdict: Verdict::Held, reason: None });
         } else {
-            let begun = store::begin(&mut *tx, ready, now, arrivals).await?;
-            match begun {
-                Ok(run) => row.run = Some(run),
+            row.run = Some(ready.run.id);
+            match store::begin(&mut *tx, ready, Some(&row), now, arrivals).await? {
+                Ok(_) => return Ok(row.into_admitted()),
                 Err(reason) => {
+                    row.run = None;
                     row.verdict = Verdict::Skipped;
                     row.reason = Some(reason);
                 }
             }
         }
         store::insert(tx, &row).await?;
-        let Row { id, run, verdict, reason, .. } = row;
-        Ok(Admitted { delivery: id, run, verdict, reason })
+        Ok(row.into_admitted())
     }
     .boxed()
+}
+
+impl Row {
+    /// What became of it.
+    fn into_admitted(self) -> Admitted {
+        let Self { id, run, verdict, reason, .. } = self;
+        Admitted { delivery: id, run, verdict, reason }
+    }
 }
 
 /// The `trigger` of the run that several demands become: that of the last one, with the list of all beside it.

@@ -1,8 +1,8 @@
 //! From triggers to runs: what asks for a run, the queue, and what executes it.
 //!
 //! [`Intake`] is the one way in: a demand and its run are on disk before it answers. [`Dispatcher`] executes what waits,
-//! by priority and age, and after a crash takes up what was under way. Schedules, events, files and the ends of other
-//! workflows are supervised here too.
+//! by priority and age, and after a crash takes up what was under way. Schedules, events, files, the ends of other
+//! workflows and the lack of their success are supervised here too.
 //!
 //! What it is not: it knows neither HTTP nor plugins. Webhooks come in through whoever calls [`Intake::admit`]; workflows
 //! come from a [`Book`], event sources are started through a trait.
@@ -26,6 +26,7 @@ pub mod dispatch;
 pub mod event;
 pub mod file;
 pub mod intake;
+pub mod overdue;
 pub mod retention;
 pub mod schedule;
 pub mod triggers;
@@ -39,6 +40,7 @@ pub use dispatch::{DispatchParts, Dispatcher};
 pub use event::{Events, SourceSink, Sources};
 pub use file::Files;
 pub use intake::Intake;
+pub use overdue::Watcher;
 pub use retention::{Janitor, Swept};
 pub use schedule::Scheduler;
 pub use triggers::{TriggerParts, Triggers};

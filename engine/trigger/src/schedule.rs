@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Admitted, IntakeError, Verdict};
@@ -56,6 +57,8 @@ pub struct ScheduleParts {
 #[derive(Clone)]
 pub struct Scheduler {
     parts: Arc<ScheduleParts>,
+    /// Whether a step has come to its end.
+    planned: watch::Sender<bool>,
 }
 
 /// A schedule of a workflow.
@@ -118,7 +121,14 @@ impl Scheduler {
     /// A scheduler; it does nothing before [`Scheduler::step`] or [`Scheduler::run`].
     #[must_use]
     pub fn new(parts: ScheduleParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), planned: watch::Sender::new(false) }
+    }
+
+    /// Returns once every schedule has its row: from then on no occurrence is lost, whatever becomes of the process.
+    pub async fn planned(&self) {
+        let mut planned = self.planned.subscribe();
+        // An error means that the sender is gone, and this is one.
+        let _seen = planned.wait_for(|planned| *planned).await;
     }
 
     /// Makes runs of schedules until it is stopped.
@@ -169,6 +179,7 @@ impl Scheduler {
             let due = self.decide(entry, now).await?;
             next = [next, due].into_iter().flatten().min();
         }
+        self.planned.send_replace(true);
         Ok(next)
     }
 

@@ -6,6 +6,8 @@
 /// - `run_order`: which of the waiting runs comes first, and how many runs started each other before it.
 /// - `bucket`, `bucket_item`: demands that wait for more (`debounce`, `collect`).
 /// - `schedule`, `slot`: how far a schedule is planned, and a row for each of its occurrences.
+/// - `last_success`: when each workflow succeeded last, also when that run has been removed.
+/// - `overdue`: since when a workflow is watched, and which lapse was told.
 /// - `event_source`: where a source stopped, and until when nothing was missed.
 /// - `file_seen`: the files that have made a run, as long as they lie in their folder.
 /// - `workflow_pause`, `run_hold`: what does not begin, and why.
@@ -112,5 +114,30 @@ pub(crate) const STEPS: &[&str] = &[
 ",
     "
     CREATE INDEX delivery_by_time ON delivery (last_at);
+",
+    "
+    CREATE TABLE last_success (
+        workflow TEXT PRIMARY KEY,
+        run_id   TEXT NOT NULL,
+        at       BIGINT NOT NULL
+    );
+    INSERT INTO last_success (workflow, run_id, at)
+        SELECT workflow, id, ended_at FROM (
+            SELECT workflow, id, ended_at,
+                   ROW_NUMBER() OVER (PARTITION BY workflow ORDER BY ended_at DESC, id DESC) AS place
+            FROM run WHERE ended_at IS NOT NULL AND status IN ('succeeded', 'recovered')
+        ) AS ended WHERE place = 1;
+    CREATE TABLE overdue (
+        workflow   TEXT NOT NULL,
+        trigger_id TEXT NOT NULL,
+        name       TEXT NOT NULL,
+        since      BIGINT NOT NULL,
+        told_lapse BIGINT,
+        told_at    BIGINT,
+        PRIMARY KEY (workflow, trigger_id, name)
+    );
+",
+    "
+    CREATE INDEX slot_missed ON slot (workflow) WHERE state = 'missed';
 ",
 ];

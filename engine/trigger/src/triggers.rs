@@ -14,6 +14,7 @@ use crate::dispatch::Dispatcher;
 use crate::event::{Backoff, EventParts, Events, Sources};
 use crate::file::{EVERY, FileParts, Files, FolderPaths};
 use crate::intake::Intake;
+use crate::overdue::{WatchParts, Watcher};
 use crate::schedule::{ScheduleParts, Scheduler};
 
 /// What triggers work with.
@@ -45,12 +46,14 @@ pub struct Triggers {
     pub events: Events,
     /// Watched folders.
     pub files: Files,
+    /// Watched successes.
+    pub watcher: Watcher,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Triggers {
-    /// Starts schedules, event sources, folders and what follows other runs. Must be called inside a tokio runtime.
+    /// Starts schedules, event sources, folders, and what follows other runs or their absence. Must be called inside a tokio runtime.
     #[must_use]
     pub fn start(parts: TriggerParts) -> Self {
         let TriggerParts { intake, dispatcher, journal, book, clock, zone, sources, folders } = parts;
@@ -70,10 +73,11 @@ impl Triggers {
         let files = Files::new(FileParts {
             intake: intake.clone(),
             book: Arc::clone(&book),
-            clock,
+            clock: Arc::clone(&clock),
             folders,
             every: EVERY,
         });
+        let watcher = Watcher::new(WatchParts { intake: intake.clone(), book: Arc::clone(&book), clock });
         let after = After::new(AfterParts { intake, book, journal });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -90,10 +94,14 @@ impl Triggers {
             tasks.spawn(async move { files.run(stop).await });
         }
         {
+            let (watcher, stop) = (watcher.clone(), stop.clone());
+            tasks.spawn(async move { watcher.run(stop).await });
+        }
+        {
             let stop = stop.clone();
             tasks.spawn(async move { after.run(&dispatcher, stop).await });
         }
-        Self { scheduler, events, files, stop, tasks }
+        Self { scheduler, events, files, watcher, stop, tasks }
     }
 
     /// No trigger makes a run any more. Returns when all have ended; event sources may take up to 5 s.

@@ -58,6 +58,22 @@ async fn what_was_admitted_is_executed_and_its_outcome_can_be_waited_for() {
 }
 
 #[tokio::test]
+async fn nobody_is_remembered_who_asked_for_the_outcome_of_what_is_over_or_unknown() {
+    let site = Site::new(&[("plain", PLAIN)]);
+    site.world.open_all();
+    let stage = site.open().await;
+    let dispatcher = stage.dispatcher().await;
+    let run = start(&site, &stage, "plain", "Ann").await;
+    end(&dispatcher, run).await;
+    for _ in 0..3 {
+        dispatcher.outcome(run, Duration::ZERO).await.unwrap().unwrap();
+        dispatcher.outcome(RunId::new(jiff::Timestamp::UNIX_EPOCH), Duration::ZERO).await.unwrap_err();
+    }
+    assert!(format!("{dispatcher:?}").contains("awaited: 0"), "{dispatcher:?}");
+    stage.crash(Some(dispatcher)).await;
+}
+
+#[tokio::test]
 async fn an_outcome_that_takes_too_long_is_not_waited_for() {
     let site = Site::new(&[("plain", PLAIN)]);
     let stage = site.open().await;
@@ -272,9 +288,10 @@ async fn what_was_under_way_in_two_deaths_of_the_process_goes_first_and_alone() 
         start(&site, &stage, "plain", "Ann").await,
         start(&site, &stage, "plain", "Bob").await,
     );
-    for run in [once, ann, ann, bob, bob] {
+    for (run, process) in [(once, "first"), (ann, "first"), (ann, "second"), (bob, "first"), (bob, "second")]
+    {
         let now = bascule_run::clock::Clock::now(&*site.clock);
-        stage.journal.claim(run, "a process that died", now, now).await.unwrap();
+        stage.journal.claim(run, process, now, now).await.unwrap();
     }
     let dispatcher = stage.dispatcher().await;
     site.world.begun("Ann").await;

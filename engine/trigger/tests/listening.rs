@@ -32,6 +32,8 @@ struct Device {
     inbox: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Order>>>,
     opened: u32,
     open: u32,
+    /// Which of its inventory's entries it is spoken to by.
+    version: u32,
 }
 
 /// The devices outside, by the value of `with`.
@@ -48,7 +50,7 @@ impl Devices {
         let mut all = self.all.lock().unwrap();
         let device = all.entry(name.to_owned()).or_insert_with(|| {
             let (orders, inbox) = mpsc::unbounded_channel();
-            Device { orders, inbox: Arc::new(tokio::sync::Mutex::new(inbox)), opened: 0, open: 0 }
+            Device { orders, inbox: Arc::new(tokio::sync::Mutex::new(inbox)), opened: 0, open: 0, version: 1 }
         });
         look(device)
     }
@@ -116,6 +118,10 @@ impl Sources for Devices {
                 Order::End(result) => return result,
             }
         }
+    }
+
+    fn version(&self, _call: &Call, with: &Value) -> String {
+        self.with(with["value"].as_str().unwrap(), |device| device.version.to_string())
     }
 
     async fn call(&self, call: &Call, with: Value, _cancel: CancellationToken) -> Result<Value, Failure> {
@@ -268,6 +274,23 @@ async fn edits_stop_start_and_leave_alone() {
         site.shelf.edit("gate", Some(&format!("{}# {round}\n", PLAIN.replace("north, south", "gate"))));
         until("it is opened again", async || devices.opened("gate") == round).await;
     }
+    listening.end().await;
+}
+
+#[tokio::test]
+async fn a_source_whose_connection_was_edited_is_started_again_and_no_other() {
+    let (site, devices) = (Site::new(&[("door", PLAIN)]), Arc::new(Devices::default()));
+    let listening = Listening::begin(&site, &devices).await;
+    until("both are open", async || devices.opened("north") + devices.opened("south") == 2).await;
+    devices.with("north", |device| device.version = 2);
+    assert_eq!(devices.opened("north"), 1, "nobody has said that anything changed");
+    site.shelf.edit("other", Some("steps:\n  - uses: demo/things.echo\n"));
+    until("it is opened again", async || devices.opened("north") == 2).await;
+    // The other one hears of the same change, and of a further one, and goes on.
+    site.shelf.edit("gate", Some(&PLAIN.replace("north, south", "gate")));
+    until("the new one is open", async || devices.opened("gate") == 1).await;
+    assert_eq!((devices.opened("north"), devices.opened("south")), (2, 1));
+    devices.emit("south", event(1), None).await.unwrap();
     listening.end().await;
 }
 

@@ -5,6 +5,7 @@ mod arriving;
 mod dispatching;
 mod following;
 mod intake;
+mod lapsing;
 mod listening;
 mod retention;
 mod scheduling;

@@ -38,27 +38,9 @@ use crate::plan::{Input, Workflow};
 use crate::problem::{Problem, Problems, codes};
 use crate::project::Project;
 use crate::signature::{Capability, Plugin};
+use crate::vocabulary::WORKFLOW;
 use defaults::Defaults;
 use scope::{Declared, Scope, Variable};
-
-const KEYS: [&str; 16] = [
-    "name",
-    "description",
-    "inputs",
-    "connections",
-    "folders",
-    "stores",
-    "triggers",
-    "concurrency",
-    "priority",
-    "debounce",
-    "deadline",
-    "on-failure",
-    "defaults",
-    "steps",
-    "finally",
-    "output",
-];
 
 /// What a workflow is held against.
 #[derive(Clone, Copy)]
@@ -120,6 +102,7 @@ fn check_inner(
         surroundings,
         neighbours,
         children: BTreeMap::new(),
+        plugins: BTreeMap::new(),
         defaults: Defaults::default(),
         problems,
         names: BTreeMap::new(),
@@ -147,6 +130,8 @@ struct Checker<'a> {
     neighbours: &'a Neighbours,
     /// The neighbours that it names.
     children: BTreeMap<String, Arc<Workflow>>,
+    /// The plugins that it names, with the sha256 of their components.
+    plugins: BTreeMap<String, String>,
     defaults: Defaults,
     problems: Problems,
     /// The workflow's own names: capability -> name in steps -> name in the project.
@@ -169,7 +154,7 @@ impl<'a> Checker<'a> {
             );
             return None;
         }
-        let fields = self.map(root, "a workflow", &KEYS)?;
+        let fields = self.map(root, &WORKFLOW)?;
         let name = fields.get("name").and_then(|node| self.text_of(node, "name"));
         let description = fields.get("description").and_then(|node| self.text_of(node, "description"));
         if let Some(node) = fields.get("inputs") {
@@ -232,6 +217,7 @@ impl<'a> Checker<'a> {
             deadline,
             on_failure,
             children: std::mem::take(&mut self.children),
+            plugins: std::mem::take(&mut self.plugins),
             digest: hex::encode(Sha256::digest(self.text.as_bytes())),
             text: Arc::from(self.text),
         })

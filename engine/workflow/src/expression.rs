@@ -243,6 +243,18 @@ impl Expression {
         Ok(Self { inner: Arc::new(Inner { source: source.to_owned(), root, references }) })
     }
 
+    /// An expression that is this value, whatever its texts hold: a list that is written out in YAML. It is bounded by the
+    /// largest value that an expression may give, not by the longest text of one. `source` is what people read in its place.
+    ///
+    /// # Errors
+    /// When the value is larger than 4 MiB.
+    pub fn of_value(value: Value, source: &str) -> Result<Self, ExpressionError> {
+        let range = Range::new(0, source.len());
+        meter::Meter::check_result(&value, &range)?;
+        let root = syntax::Node { kind: syntax::Kind::Constant(value), range };
+        Ok(Self { inner: Arc::new(Inner { source: source.to_owned(), root, references: Vec::new() }) })
+    }
+
     /// Parses a text that is an expression as a whole (`if:`, `assert:`, `until:`, `for-each:`; spec 3): either bare,
     /// `result.found`, or as exactly one `${{ result.found }}`. Gives the offset of the expression in the text, too;
     /// ranges of later errors are relative to the expression.
@@ -253,7 +265,7 @@ impl Expression {
         template::parse_whole(text)
     }
 
-    /// The text it was parsed from.
+    /// The text it was parsed from; of a value that was written out, a word for it.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.inner.source

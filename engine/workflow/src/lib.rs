@@ -14,5 +14,7 @@ pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod quantity;
+pub mod schema;
 pub mod signature;
 pub mod trigger;
+pub mod vocabulary;

@@ -47,6 +47,9 @@ pub struct Workflow {
     pub on_failure: Option<OnFailure>,
     /// The workflows that its steps call and that `on-failure` starts, by id, each with its own.
     pub children: BTreeMap<String, Arc<Workflow>>,
+    /// The plugins that the text itself names, with the sha256 of the component against which it was checked. Where
+    /// there was no component it is not in here.
+    pub plugins: BTreeMap<String, String>,
     /// sha256 of `text`, lower-case hexadecimal.
     pub digest: String,
     /// The file as it was read.

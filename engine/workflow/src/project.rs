@@ -22,6 +22,7 @@ mod connection;
 mod fields;
 mod reference;
 mod retention;
+mod telemetry;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,7 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Project {
             }
             "retention" => retention::read(reader, value, &mut project.retention),
             "time-zone" => project.time_zone = time_zone(reader, value),
+            "telemetry" => project.telemetry = telemetry::read(reader, value),
             _ => limits(reader, value, &mut project.limits),
         }
     }
@@ -162,6 +164,15 @@ pub struct Project {
     pub retention: Retention,
     /// `time-zone:` the IANA name of the zone of schedules without one; the computer's where there is none.
     pub time_zone: Option<String>,
+    /// `telemetry:`
+    pub telemetry: Option<Telemetry>,
+}
+
+/// `telemetry: { otlp: { url: http://127.0.0.1:4318 } }`
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// `otlp:` the collector that traces are sent to, with the keys of a connection; has no `params`.
+    pub otlp: Connection,
 }
 
 /// `folders: { exports: { path: ./exports } }`

@@ -12,6 +12,8 @@ pub struct Plugin {
     pub package: Option<String>,
     /// What the plugin says about itself.
     pub docs: Option<String>,
+    /// sha256 of the component, lower-case hexadecimal; `None` where there is no component behind it.
+    pub sha256: Option<String>,
     /// `interface.function` -> function; functions exported by the world itself have no dot.
     pub functions: BTreeMap<String, Function>,
 }

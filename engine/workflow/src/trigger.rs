@@ -22,7 +22,7 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// The keyword: `schedule`, `webhook`, `event`, `workflow`, `file`.
+    /// The keyword: `schedule`, `webhook`, `event`, `workflow`, `overdue`, `file`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.source {
@@ -30,6 +30,7 @@ impl Trigger {
             Source::Webhook(_) => "webhook",
             Source::Event(_) => "event",
             Source::Workflow(_) => "workflow",
+            Source::Overdue(_) => "overdue",
             Source::File(_) => "file",
         }
     }
@@ -46,6 +47,8 @@ pub enum Source {
     Event(Box<Event>),
     /// `workflow:`
     Workflow(AfterWorkflow),
+    /// `overdue:`
+    Overdue(Overdue),
     /// `file:`
     File(File),
 }
@@ -221,6 +224,15 @@ pub struct AfterWorkflow {
     pub names: Vec<String>,
     /// `status:` by default succeeded and recovered.
     pub statuses: Vec<&'static str>,
+}
+
+/// `overdue: { name: nightly-nvr-export, no-success-for: 26h }`: another workflow has not succeeded for so long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// `name:` ids of workflows; each is watched by itself.
+    pub names: Vec<String>,
+    /// `no-success-for:` how long after the last run that ended succeeded or recovered. At least 1 s.
+    pub no_success_for: Duration,
 }
 
 /// The ends of a run that `workflow: { status: .. }` can name.

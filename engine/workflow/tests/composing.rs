@@ -11,6 +11,7 @@ use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::failure::Kind;
 use bascule_workflow::plan::{Action, OnFailure, Selector, Workflow};
 use bascule_workflow::problem::Look;
+use bascule_workflow::trigger::Source;
 use serde_json::{Map, Value, json};
 
 const STEPS: &str = "steps:\n  - uses: isapi/device.info\n    with: { terminal: entrance }\n";
@@ -160,4 +161,17 @@ fn edited_inputs_are_converted_and_the_others_stay_as_they_were() {
     let edited = workflow.accept_edited_inputs(&before, map(json!({ "floor": "3" }))).unwrap();
     assert_eq!(edited, map(json!({ "wait": 120, "floor": 3 })));
     assert!(workflow.accept_edited_inputs(&before, map(json!({ "flor": 3 }))).is_err());
+}
+
+#[test]
+fn a_watch_over_successes_names_workflows_and_a_time() {
+    let text = format!("triggers:\n  - overdue: {{ name: tidy-up, no-success-for: 26h }}\n{STEPS}");
+    let workflow = workflow(&text);
+    let [trigger] = workflow.triggers.as_slice() else { panic!("one trigger") };
+    assert_eq!((trigger.id.as_str(), trigger.kind()), ("overdue-1", "overdue"));
+    let Source::Overdue(overdue) = &trigger.source else { panic!("{:?}", trigger.source) };
+    assert_eq!(
+        (overdue.names.as_slice(), overdue.no_success_for),
+        (&["tidy-up".to_owned()][..], Duration::from_secs(26 * 3600))
+    );
 }

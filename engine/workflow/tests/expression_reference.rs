@@ -47,7 +47,7 @@ fn reference() -> String {
     }
     writeln!(
         text,
-        "\n## Limits\n\nAn expression has at most {} bytes and {} brackets inside each other; its value at most {} MiB; `range` gives at most {} numbers.",
+        "\n## Limits\n\nAn expression has at most {} bytes and {} brackets inside each other; its value at most {} MiB; `range` gives at most {} numbers. A list that is written out in YAML is no expression: only its value is bounded.",
         expression::MAX_SOURCE_BYTES,
         expression::MAX_NESTING,
         expression::MAX_RESULT_BYTES >> 20,

@@ -243,5 +243,6 @@ fn workflow(id: &str, steps: Vec<Step>) -> Arc<Workflow> {
         children: Default::default(),
         digest: Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect(),
         text: id.into(),
+        plugins: Default::default(),
     })
 }

@@ -107,6 +107,11 @@ pub(crate) fn memory_of(process: u32) -> Option<u64> {
     memory(process, "VmRSS:")
 }
 
+/// What of it belongs to that process alone, in bytes: without code, and without what its guests share.
+pub(crate) fn own_memory_of(process: u32) -> Option<u64> {
+    memory(process, "RssAnon:")
+}
+
 fn memory(process: u32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;

@@ -16,6 +16,7 @@ mod plain_hooks;
 mod receiver;
 mod samples;
 mod served;
+mod soak;
 mod streams;
 mod webhooks;
 
@@ -72,6 +73,10 @@ enum Figure {
         /// A JSON file that says where everything is (`streams::Plan`).
         plan: PathBuf,
     },
+    /// Months of a small site on a clock that is moved by hand: fails where it grows, leaks or gets slower.
+    Soak(soak::Options),
+    /// The process that `soak` has beside it; does what it reads until there is no more.
+    SoakBeside(soak::Place),
     /// The plain program that `webhooks` compares with; serves until it is killed.
     PlainHooks {
         /// For its database.
@@ -98,6 +103,8 @@ async fn main() -> Result<()> {
         Figure::Persons { plan } => persons::measure(&plan).await,
         Figure::Webhooks { plan } => webhooks::measure(&plan, pace).await,
         Figure::Streams { plan } => streams::measure(&plan, pace).await,
+        Figure::Soak(options) => soak::measure(&options, pace).await,
+        Figure::SoakBeside(place) => soak::beside(&place).await,
         Figure::PlainHooks { folder, key } => plain_hooks::serve(&folder, &key).await,
         Figure::Plain { plan } => plain::pass(&plan).await,
     }

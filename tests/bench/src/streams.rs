@@ -1,7 +1,7 @@
 //! Event streams of many simulated terminals, held at once by the real `bascule serve`, some of which break again and
 //! again. Every event that happened is handed on once, whether it was heard, told again, or asked for afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::machine::{Watch, cpu_of, memory_of, peak_memory_of};
+use crate::machine::{Watch, cpu_of, memory_of, own_memory_of, peak_memory_of};
 use crate::receiver::Receiver;
 use crate::samples::{Samples, number};
 use crate::served::Served;
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) engine: Vec<String>,
     /// For what it logs.
     pub(crate) log: PathBuf,
+    /// The workflow, which is taken away to see what the server takes without it.
+    pub(crate) workflow: PathBuf,
     /// The project's `bascule.yaml`, and its data folder.
     pub(crate) inventory: PathBuf,
     pub(crate) data: PathBuf,
@@ -66,9 +68,9 @@ pub(crate) async fn measure(path: &Path, pace: Pace) -> Result<()> {
         AWAY.as_secs()
     ));
     let watch = Watch::start(Some(plan.simulator));
+    let without = without_streams(&plan).await?;
     let begun = Instant::now();
     let mut server = Served::start(&plan.engine, &plan.log).await?;
-    let before = memory_of(server.process).unwrap_or_default();
     let world = World::open(&plan, &server)?;
     world.all_stand(&mut server).await?;
     let stood = begun.elapsed();
@@ -77,13 +79,11 @@ pub(crate) async fn measure(path: &Path, pace: Pace) -> Result<()> {
     let cpu = cpu_of(server.process);
     tokio::time::sleep(quiet).await;
     let idle_cpu = cpu.zip(cpu_of(server.process)).map(|(before, after)| after - before);
-    let idle_memory = memory_of(server.process).unwrap_or_default();
-    let each = idle_memory.saturating_sub(before) / plan.terminals.len().max(1) as u64;
+    let idle = Memory::of(&server);
+    let each = idle.own.saturating_sub(without.own) / plan.terminals.len().max(1) as u64;
     say(&format!(
-        "  all stood {} s after the start; resident memory: {} before, {} with all of them, {} KiB for each",
+        "  all stood {} s after the start; memory without them: {without}; with all of them: {idle}; {} KiB of its own for each",
         number(stood.as_secs_f64()),
-        mib(before),
-        mib(idle_memory),
         each / 1024
     ));
     say(&format!(
@@ -95,7 +95,7 @@ pub(crate) async fn measure(path: &Path, pace: Pace) -> Result<()> {
         quiet.as_secs()
     ));
 
-    let (happened, cuts) = world.live(flapping, Duration::from_secs(plan.seconds)).await?;
+    let (happened, cuts, back) = world.live(flapping, Duration::from_secs(plan.seconds)).await?;
     let ended = Instant::now();
     loop {
         server.check()?;
@@ -108,7 +108,8 @@ pub(crate) async fn measure(path: &Path, pace: Pace) -> Result<()> {
         tokio::time::sleep(LOOK).await;
     }
     let arrived = ended.elapsed();
-    world.all_stand(&mut server).await?;
+    let sources = world.all_stand(&mut server).await?;
+    let waits = waits(&sources, &back)?;
     let database = Database::open_read_only(&plan.data.join("bascule.db")).await?;
     while open(&database).await? > 0 {
         tokio::time::sleep(LOOK).await;
@@ -140,12 +141,67 @@ pub(crate) async fn measure(path: &Path, pace: Pace) -> Result<()> {
         number(arrived.as_secs_f64())
     ));
     say(&format!(
-        "  resident memory: {} at most, {} at the end",
-        mib(peak_memory_of(server.process).unwrap_or_default()),
-        mib(memory_of(server.process).unwrap_or_default())
+        "  a stream stood again p50 {} s, p90 {} s, at most {} s after its terminal was back (the last cut of each)",
+        number(waits.median()),
+        number(waits.quantile(0.9)),
+        number(waits.quantile(1.0))
     ));
+    say(&format!(
+        "  memory: {} resident at most; at the end {}",
+        mib(peak_memory_of(server.process).unwrap_or_default()),
+        Memory::of(&server)
+    ));
+    // Only the CPU time of children that have ended is known as ours.
+    server.kill().await?;
     say(&watch.caveat(&Samples::default()));
-    server.kill().await
+    Ok(())
+}
+
+/// What a server takes up.
+struct Memory {
+    resident: u64,
+    /// Without code, and without the pages that guests share: those are counted as resident once for each guest.
+    own: u64,
+}
+
+impl Memory {
+    fn of(server: &Served) -> Self {
+        let resident = memory_of(server.process).unwrap_or_default();
+        Self { resident, own: own_memory_of(server.process).unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} resident, {} of its own", mib(self.resident), mib(self.own))
+    }
+}
+
+/// The same server with the same plugins, and nothing to listen to.
+async fn without_streams(plan: &Plan) -> Result<Memory> {
+    let aside = plan.workflow.with_extension("aside");
+    fs::rename(&plan.workflow, &aside)?;
+    let mut server = Served::start(&plan.engine, &plan.log).await?;
+    // Until what starting it has used is given back, or at least not used again.
+    tokio::time::sleep(LOOK * 4).await;
+    server.check()?;
+    let memory = Memory::of(&server);
+    server.kill().await?;
+    fs::rename(&aside, &plan.workflow)?;
+    Ok(memory)
+}
+
+/// How long after each terminal was back its stream stood again, in seconds.
+fn waits(sources: &[Value], back: &BTreeMap<String, jiff::Timestamp>) -> Result<Samples> {
+    let mut waits = Samples::default();
+    for source in sources {
+        let item = source["item"].as_str().context("a source without an item")?;
+        if let Some(at) = back.get(item) {
+            let since: jiff::Timestamp = source["since"].as_str().context("no `since`")?.parse()?;
+            waits.push(since.duration_since(*at).as_secs_f64().max(0.0));
+        }
+    }
+    Ok(waits)
 }
 
 /// Runs that have not ended, and events that wait to become one.
@@ -153,6 +209,9 @@ async fn open(database: &Database) -> Result<i64> {
     let sql = "SELECT (SELECT count(*) FROM run WHERE status IN ('queued', 'running')) + (SELECT count(*) FROM bucket)";
     Ok(sqlx::query_scalar(sql).fetch_one(database.readers()).await?)
 }
+
+/// Ids of events, cuts, and when each terminal was back for the last time.
+type Lived = (BTreeSet<String>, u64, BTreeMap<String, jiff::Timestamp>);
 
 /// The terminals, and the server's own view of them.
 #[derive(Clone)]
@@ -177,8 +236,8 @@ impl World {
         })
     }
 
-    /// Waits until every stream stands and no event is missing.
-    async fn all_stand(&self, server: &mut Served) -> Result<()> {
+    /// Waits until every stream stands and no event is missing, and gives what the server says of each.
+    async fn all_stand(&self, server: &mut Served) -> Result<Vec<Value>> {
         let begun = Instant::now();
         loop {
             server.check()?;
@@ -187,7 +246,7 @@ impl World {
             let stands = |source: &&Value| source["link"] == "connected" && source["missing_since"].is_null();
             let standing = sources.iter().filter(stands).count();
             if standing == self.terminals.len() {
-                return Ok(());
+                return Ok(sources);
             }
             let other = sources.iter().find(|source| !stands(source));
             ensure!(
@@ -204,22 +263,24 @@ impl World {
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
-    /// Events at random terminals, while the first of them come and go. Gives the events' ids, and how many cuts there were.
-    async fn live(&self, flapping: usize, time: Duration) -> Result<(BTreeSet<String>, u64)> {
+    /// Events at random terminals, while the first of them come and go. Gives the events' ids, how many cuts there were, and
+    /// when each of the terminals was back for the last time.
+    async fn live(&self, flapping: usize, time: Duration) -> Result<Lived> {
         let begun = Instant::now();
         let mut flaps = JoinSet::new();
         for (number, terminal) in self.terminals.iter().take(flapping).enumerate() {
             let (world, terminal, mut dice) = (self.clone(), terminal.clone(), Dice::new(number as u64 + 1));
             flaps.spawn(async move {
-                let mut cuts = 0_u64;
+                let (mut cuts, mut back) = (0_u64, jiff::Timestamp::now());
                 while begun.elapsed() < time {
                     tokio::time::sleep(dice.part(STAYS)).await;
                     world.order(&terminal, "offline").await?;
                     cuts += 1;
                     tokio::time::sleep(dice.part(AWAY)).await;
                     world.order(&terminal, "online").await?;
+                    back = jiff::Timestamp::now();
                 }
-                anyhow::Ok(cuts)
+                anyhow::Ok((terminal, cuts, back))
             });
         }
         let mut happened = BTreeSet::new();
@@ -234,11 +295,13 @@ impl World {
             due += gap;
             tokio::time::sleep_until(due.into()).await;
         }
-        let mut cuts = 0;
+        let (mut all, mut back) = (0, BTreeMap::new());
         while let Some(flapped) = flaps.join_next().await {
-            cuts += flapped??;
+            let (terminal, cuts, at) = flapped??;
+            all += cuts;
+            back.insert(terminal, at);
         }
-        Ok((happened, cuts))
+        Ok((happened, all, back))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, recorders, a HikCentral, a Hik-Partner Pro, and a Supabase. They check what they are
+//! Simulated systems that Bascule talks to: access terminals that speak ISAPI, recorders, a HikCentral, a Hik-Partner Pro, a Supabase, and a collector of traces. They check what they are
 //! sent, misbehave on request, and keep a ledger of what they were really asked to change.
 //!
 //! Nothing here is shared with the client: the digest is recomputed, multipart and JPEG are read, HTTP is written by this
@@ -22,6 +22,7 @@
 
 mod auth;
 mod backend;
+mod collector;
 mod control;
 mod fault;
 mod fleet;
@@ -40,6 +41,7 @@ mod wire;
 
 pub use auth::{Algorithm, Parts as DigestParts, digest_response};
 pub use backend::{BACKEND_KEY, Backend, BackendHabits, BackendResult};
+pub use collector::{COLLECTOR_KEY, CollectedSpan, Collector};
 pub use fault::{Fault, Mishap};
 pub use fleet::{Fleet, FleetOptions};
 pub use hikcentral::{

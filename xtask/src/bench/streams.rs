@@ -13,11 +13,6 @@ use crate::stage::Stage;
 /// In place of the list of terminals.
 const LIST: &str = "        TERMINALS\n";
 
-/// Where the trigger begins.
-const TRIGGER: &str = "  - event:\n";
-/// A list in a workflow is an expression of at most 4,096 bytes: so many terminals are in each of several triggers.
-const LISTED: usize = 50;
-
 /// What is asked for on the command line.
 pub(super) struct Wanted {
     pub(super) terminals: u32,
@@ -42,11 +37,10 @@ pub(super) fn run(
         simulator.ready.pointer("/terminals/list").and_then(Value::as_array).context("no terminals")?;
     let ids: Vec<&str> =
         list.iter().map(|terminal| terminal["id"].as_str().context("no id")).collect::<Result<_>>()?;
+    // As short as can be: a file holds at most 20,000 values.
     let items: Vec<String> = list
         .iter()
-        .map(|terminal| {
-            format!("        - {{ id: {}, ip: 127.0.0.1, port: {} }}\n", terminal["id"], terminal["port"])
-        })
+        .map(|terminal| format!("        - [{}, {}]\n", terminal["id"], terminal["port"]))
         .collect();
     let inventory = format!(
         r#"connections:
@@ -56,7 +50,7 @@ pub(super) fn run(
     allow: {{ methods: [POST], paths: [/passages] }}
   terminal:
     params: [device]
-    url: "http://${{{{ device.ip }}}}:${{{{ device.port }}}}"
+    url: "http://127.0.0.1:${{{{ device.port }}}}"
     auth:
       digest: {{ user: {user}, password: {{ secret: terminal-password }} }}
     allow: {{ addresses: [127.0.0.0/8], methods: [GET, POST], paths: [/ISAPI/] }}
@@ -67,17 +61,13 @@ pub(super) fn run(
     let stage = Stage::of_fixture(&project, binaries, "streams", &inventory.replace("RECEIVER_PORT", "9"))?;
     let workflow = fs::read_to_string(root().join("tests/fixtures/bench/streams.yaml"))?;
     ensure!(workflow.contains(LIST), "the workflow no longer has the line `{}`", LIST.trim());
-    let (head, rest) = workflow.split_once(TRIGGER).context("the workflow has no trigger")?;
-    let (trigger, steps) = rest.split_once("steps:\n").context("the workflow has no steps")?;
-    let triggers =
-        items.chunks(LISTED).map(|items| format!("{TRIGGER}{}", trigger.replace(LIST, &items.concat())));
-    let text = format!("{head}{}steps:\n{steps}", triggers.collect::<String>());
-    fs::write(project.join("workflows/streams.yaml"), text)?;
+    fs::write(project.join("workflows/streams.yaml"), workflow.replace(LIST, &items.concat()))?;
     stage.secret("terminal-password", simulator.text("/terminals/password")?)?;
     fs::write(project.join("bascule.yaml"), inventory)?;
     let plan = json!({
         "engine": words(&stage.bascule(&["serve", "--listen", "127.0.0.1:0"]))?,
         "log": ground.join("serve.log"),
+        "workflow": project.join("workflows/streams.yaml"),
         "inventory": project.join("bascule.yaml"),
         "data": project.join(".bascule"),
         "control": simulator.text("/control")?,

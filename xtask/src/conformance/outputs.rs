@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Site;
 use super::judge::Judge;
-use crate::process::{Simulator, must, output_of, root, say};
-use crate::stage::Stage;
+use crate::process::{must, output_of, root, say};
+use crate::recorder::RecorderScene;
 
 /// Runs the checks; returns how many passed.
 pub(super) fn check(ground: &Path, binaries: &Path) -> Result<u32> {
@@ -135,35 +135,13 @@ fn recording(ground: &Path, binaries: &Path) -> Result<u32> {
     if ground.exists() {
         fs::remove_dir_all(ground)?;
     }
-    let simulator =
-        Simulator::start(binaries, &["--scenario", "empty", "--terminals", "0", "--recorders", "1"])?;
-    let (user, password) = (simulator.text("/recorders/user")?, simulator.text("/recorders/password")?);
-    let inventory = format!(
-        r#"connections:
-  recorder:
-    params: [device]
-    url: "http://${{{{ device.ip }}}}:${{{{ device.port }}}}"
-    auth:
-      digest: {{ user: {user}, password: {{ secret: recorder-password }} }}
-    allow: {{ addresses: [127.0.0.0/8], methods: [GET, POST], paths: [/ISAPI/] }}
-folders:
-  recordings: {{ path: ./recordings }}
-stores:
-  exported: {{}}
-"#
-    );
-    let stage = Stage::of_fixture(&ground.join("project"), binaries, "export", &inventory)?;
-    stage.secret("recorder-password", password)?;
-    let port = simulator.ready.pointer("/recorders/list/0/port").context("the simulator has no recorder")?;
-    let input = format!("port={port}");
-    let text = output_of(
-        stage.bascule(&["run", "export", "--quiet", "--json", "--input", &input]).stdin(Stdio::null()),
-    )?;
+    let scene = RecorderScene::set(ground, binaries)?;
+    let text = output_of(scene.export().stdin(Stdio::null()))?;
     let result: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     let files = result["output"]["files"].as_array().context("nothing was exported")?;
     ensure!(!files.is_empty(), "nothing was exported");
     for file in files {
-        let path = stage.folder.join("recordings").join(file["name"].as_str().unwrap_or_default());
+        let path = scene.stage.folder.join("recordings").join(file["name"].as_str().unwrap_or_default());
         let told = output_of(
             Command::new("ffprobe")
                 .args(["-v", "error", "-of", "json", "-show_format", "-show_packets", "-show_streams"])
@@ -182,6 +160,6 @@ stores:
         );
     }
     say(&format!("recorder: ffprobe opens {} exported recordings as MPEG program streams: ok", files.len()));
-    simulator.stop();
+    scene.simulator.stop();
     Ok(1)
 }

@@ -15,14 +15,14 @@ use super::{Options, Random};
 use crate::process::{Running, Simulator, output_of, say, wait_at_most};
 use crate::stage::Stage;
 
-const WORKFLOW: &str = "update-face-photo";
+pub(super) const WORKFLOW: &str = "update-face-photo";
 
 /// The longest a run, a resume or a look may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the torture and prints a summary.
 pub(super) fn run(ground: &Path, binaries: &Path, options: &Options) -> Result<()> {
-    let (expected, whole) = baseline(ground, binaries, options)?;
+    let (expected, whole) = baseline(ground, binaries, options.terminals)?;
     say(&format!("left alone the run takes {whole:?}: {}", tally(&expected)));
 
     let mut random = Random::new(options.seed);
@@ -106,12 +106,12 @@ fn judge(expected: &BTreeMap<String, String>, seen: &Seen) -> Result<()> {
 }
 
 /// One run that nobody disturbs: its final table and how long it takes.
-fn baseline(
+pub(super) fn baseline(
     ground: &Path,
     binaries: &Path,
-    options: &Options,
+    terminals: u32,
 ) -> Result<(BTreeMap<String, String>, Duration)> {
-    let (simulator, stage, _) = fresh(ground, binaries, options)?;
+    let (simulator, stage, _) = fresh(ground, binaries, terminals)?;
     let mut command = stage.bascule(&["run", WORKFLOW, "--json", "--input", &input(&simulator)?]);
     let mut running = Running::start(command.stdout(Stdio::piped()))?;
     until_started(&mut running)?;
@@ -119,7 +119,7 @@ fn baseline(
     wait_at_most(running.child(), LIMIT)?;
     let whole = started.elapsed();
     let table = table(&show(&stage)?.context("the run left no trace")?)?;
-    ensure!(table.len() == options.terminals as usize, "the table has {} rows", table.len());
+    ensure!(table.len() == terminals as usize, "the table has {} rows", table.len());
     simulator.stop();
     fs::remove_dir_all(ground.join("round"))?;
     Ok((table, whole))
@@ -133,7 +133,7 @@ fn kill_once(
     instant: Moment,
     random: &mut Random,
 ) -> Result<Seen> {
-    let (simulator, stage, ledger) = fresh(ground, binaries, options)?;
+    let (simulator, stage, ledger) = fresh(ground, binaries, options.terminals)?;
     let input = input(&simulator)?;
     let arguments = ["run", WORKFLOW, "--json", "--input", &input];
     let mut victim = Running::start(stage.bascule(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()))?;
@@ -197,16 +197,16 @@ fn kill_once(
 }
 
 /// A new simulator with its ledger, and a new project.
-fn fresh(
+pub(super) fn fresh(
     ground: &Path,
     binaries: &Path,
-    options: &Options,
+    terminals: u32,
 ) -> Result<(Simulator, Stage, std::path::PathBuf)> {
     let folder = ground.join("round");
     fs::create_dir_all(&folder)?;
     let ledger = folder.join("ledger.jsonl");
     let path = ledger.to_str().context("the path is not text")?;
-    let terminals = options.terminals.to_string();
+    let terminals = terminals.to_string();
     let simulator = Simulator::start(
         binaries,
         &["--scenario", "demo", "--terminals", &terminals, "--write-ledger", path],
@@ -225,12 +225,12 @@ fn quick(text: String) -> Result<String> {
     Ok(text)
 }
 
-fn input(simulator: &Simulator) -> Result<String> {
+pub(super) fn input(simulator: &Simulator) -> Result<String> {
     Ok(format!("employee_id={}", simulator.text("/employees/complete")?))
 }
 
 /// The latest run as the journal has it; `None` where there is none.
-fn show(stage: &Stage) -> Result<Option<Value>> {
+pub(super) fn show(stage: &Stage) -> Result<Option<Value>> {
     let list: Value = serde_json::from_str(&output_of(&mut stage.bascule(&["runs", "list", "--json"]))?)?;
     if list.as_array().is_none_or(Vec::is_empty) {
         return Ok(None);
@@ -239,7 +239,7 @@ fn show(stage: &Stage) -> Result<Option<Value>> {
 }
 
 /// Device -> status of the items that have ended.
-fn table(run: &Value) -> Result<BTreeMap<String, String>> {
+pub(super) fn table(run: &Value) -> Result<BTreeMap<String, String>> {
     let Some(steps) = run["steps"].as_array() else { bail!("`runs show --json` has no steps: {run}") };
     let mut table = BTreeMap::new();
     for step in steps.iter().filter(|step| step["id"] == "photo") {
@@ -254,7 +254,7 @@ fn table(run: &Value) -> Result<BTreeMap<String, String>> {
 }
 
 /// Device -> how many face writes it accepted, from the simulators' ledger.
-fn writes(ledger: &Path) -> Result<BTreeMap<String, usize>> {
+pub(super) fn writes(ledger: &Path) -> Result<BTreeMap<String, usize>> {
     let mut writes = BTreeMap::new();
     for line in fs::read_to_string(ledger)?.lines() {
         let entry: Value =

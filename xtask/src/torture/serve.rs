@@ -1,12 +1,12 @@
 //! `bascule serve` under mixed load, killed at random instants and restarted at once. This process keeps the ledger of what was
 //! acknowledged, the simulators that of what was done; after a phase without faults everything must have ended.
 
-mod http;
-mod judge;
-mod ledger;
-mod load;
-mod records;
-mod server;
+pub(super) mod http;
+pub(super) mod judge;
+pub(super) mod ledger;
+pub(super) mod load;
+pub(super) mod records;
+pub(super) mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +27,9 @@ use ledger::Ledger;
 use load::{HOOK_SECRET, Load, Target};
 use records::Records;
 use server::{Life, Site};
+
+/// Workflow, seconds between its slots, whether a slot may be skipped because the one before is at work.
+pub(super) const SCHEDULES: [(&str, i64, bool); 2] = [("tick", 1, false), ("export", 5, true)];
 
 const TERMINALS: u32 = 3;
 /// The longest life from the moment it serves.
@@ -49,12 +52,12 @@ enum Moment {
 
 /// Runs the torture and prints a summary.
 pub(super) fn run(ground: &Path, binaries: &Path, options: &Options) -> Result<()> {
-    let set = Set::up(ground, binaries)?;
+    let set = Set::up(ground, binaries, &["enrol", "tick", "passage", "export"])?;
     let ledger = Arc::new(Ledger::open(&ground.join("acknowledged.jsonl"))?);
     let begun = Instant::now();
     let mut life = set.site.start()?;
     life.until_ready(&set.site)?;
-    let first = set.until_planned()?;
+    let first = set.until_planned(2)?;
     let load = Load::start(Target {
         server: set.site.address,
         control: set.control,
@@ -90,6 +93,7 @@ pub(super) fn run(ground: &Path, binaries: &Path, options: &Options) -> Result<(
         records: &records,
         effects: &set.effects()?,
         kills: &kills,
+        schedules: &SCHEDULES,
         due: (Timestamp::from_second(first.as_second() + 1)?, last),
         recordings: &set.site.stage.folder.join("recordings"),
         recorded: &set.recorded()?,
@@ -196,17 +200,19 @@ impl Killing<'_> {
 }
 
 /// Simulators and project.
-struct Set {
-    simulator: Simulator,
+pub(super) struct Set {
+    pub(super) simulator: Simulator,
     control: SocketAddr,
     terminals: Vec<String>,
-    site: Site,
+    pub(super) site: Site,
     /// What the simulators saw, line by line.
     seen: PathBuf,
 }
 
 impl Set {
-    fn up(ground: &Path, binaries: &Path) -> Result<Self> {
+    /// With these workflows of the fixtures.
+    pub(super) fn up(ground: &Path, binaries: &Path, names: &[&'static str]) -> Result<Self> {
+        fs::create_dir_all(ground)?;
         let fixtures = root().join("tests/fixtures/torture");
         let seen = ground.join("ledger.jsonl");
         let text = |path: &Path| path.to_str().map(str::to_owned).context("a path is not text");
@@ -232,7 +238,12 @@ impl Set {
             "channels": 2, "segments": 2, "segment_bytes": 150_000, "growing": false,
             "slow": { "bytes": 15_000, "every_ms": 40 },
         });
-        http::json(control, "PUT", "/recorders/0/habits", &habits.to_string())?;
+        habituate(control, &habits)?;
+        // Every delivery enrols somebody else, and a thousand kills take more of them than a terminal usually has room for.
+        let room = json!({ "user_capacity": 1_000_000 }).to_string();
+        for number in 0..TERMINALS {
+            http::json(control, "PUT", &format!("/devices/{number}/quirks"), &room)?;
+        }
         let list =
             simulator.ready["terminals"]["list"].as_array().context("the simulator has no terminals")?;
         let devices: Vec<Value> = list
@@ -243,7 +254,7 @@ impl Set {
         let recorder =
             simulator.ready.pointer("/recorders/list/0/port").context("the simulator has no recorder")?;
         let mut workflows = Vec::new();
-        for name in ["enrol", "tick", "passage", "export"] {
+        for &name in names {
             let text = fs::read_to_string(fixtures.join(format!("{name}.yaml")))?;
             let text = text.replace("TERMINALS", &Value::from(devices.clone()).to_string());
             workflows.push((name, text.replace("RECORDER", &recorder.to_string())));
@@ -257,11 +268,16 @@ impl Set {
         Ok(Self { simulator, control, terminals, site, seen })
     }
 
-    /// Waits until both schedules are known to the server; from then on each of their instants is due.
-    fn until_planned(&self) -> Result<Timestamp> {
+    /// Gives the recorder other habits.
+    pub(super) fn habits(&self, habits: &Value) -> Result<()> {
+        habituate(self.control, habits)
+    }
+
+    /// Waits until so many schedules are known to the server; from then on each of their instants is due.
+    pub(super) fn until_planned(&self, schedules: usize) -> Result<Timestamp> {
         let begun = Instant::now();
-        while self.site.api("GET", "/api/v1/slots?state=planned")?.as_array().is_none_or(|all| all.len() < 2)
-        {
+        let planned = |all: &Value| all.as_array().is_some_and(|all| all.len() >= schedules);
+        while !planned(&self.site.api("GET", "/api/v1/slots?state=planned")?) {
             ensure!(begun.elapsed() < DRAIN, "the schedules are not planned");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -270,9 +286,12 @@ impl Set {
 
     /// Takes the schedules away and waits until every run has ended and every event has been written; says how long that
     /// took, or what is left.
-    fn drain(&self, ledger: &Ledger) -> Result<Result<Duration, String>> {
-        for name in ["tick", "export"] {
+    pub(super) fn drain(&self, ledger: &Ledger) -> Result<Result<Duration, String>> {
+        for (name, ..) in SCHEDULES {
             let path = self.site.stage.folder.join("workflows").join(format!("{name}.yaml"));
+            if !path.exists() {
+                continue;
+            }
             let text = fs::read_to_string(path)?;
             let (before, rest) = text.split_once("triggers:\n").context("a workflow without triggers")?;
             let (_, after) = rest.split_once("steps:\n").context("a workflow without steps")?;
@@ -317,7 +336,7 @@ impl Set {
     }
 
     /// What was written, by what it is, and when.
-    fn effects(&self) -> Result<BTreeMap<String, Vec<i64>>> {
+    pub(super) fn effects(&self) -> Result<BTreeMap<String, Vec<i64>>> {
         let mut effects: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         let mut note = |name: String, at: &Value| -> Result<()> {
             let at: Timestamp = at.as_str().context("an effect without a time")?.parse()?;
@@ -343,7 +362,7 @@ impl Set {
     }
 
     /// sha256 of every recording of the recorder.
-    fn recorded(&self) -> Result<BTreeSet<String>> {
+    pub(super) fn recorded(&self) -> Result<BTreeSet<String>> {
         let list = http::json(self.control, "GET", "/recorders/0/segments", "")?;
         let names = list.as_array().into_iter().flatten().filter_map(|segment| segment["name"].as_str());
         names
@@ -353,6 +372,10 @@ impl Set {
             })
             .collect()
     }
+}
+
+fn habituate(control: SocketAddr, habits: &Value) -> Result<()> {
+    http::json(control, "PUT", "/recorders/0/habits", &habits.to_string()).map(drop)
 }
 
 /// The inventory for the simulator's addresses.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bascule_workflow::failure::{Effect, Failure, Kind};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_ENCODING, HeaderMap};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -76,7 +76,7 @@ impl RateWatch {
 }
 
 impl Received {
-    pub(crate) fn new(response: reqwest::Response, limits: Limits) -> Result<Self, Failure> {
+    pub(crate) fn new(mut response: reqwest::Response, limits: Limits) -> Result<Self, Failure> {
         let encoded = response.headers().get_all(CONTENT_ENCODING).iter().any(|value| {
             let value = value.as_bytes().trim_ascii();
             !value.is_empty() && !value.eq_ignore_ascii_case(b"identity")
@@ -95,7 +95,7 @@ impl Received {
             .and_then(|info| info.peer_certificate().map(<[u8]>::to_vec));
         Ok(Self {
             status: response.status().as_u16(),
-            headers: response.headers().clone(),
+            headers: copied(&std::mem::take(response.headers_mut())),
             body: Source::Live(Box::new(response)),
             certificate,
             limits,
@@ -245,6 +245,18 @@ impl Received {
     }
 }
 
+/// The same headers in memory of their own: as they come, they keep alive the whole piece that was read from the socket, which
+/// a stream would hold for months.
+fn copied(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.append(name, own);
+        }
+    }
+    copy
+}
+
 fn broken(error: &reqwest::Error, limits: &Limits) -> Failure {
     let mut failure = explain(error, &limits.peer, limits.effect);
     if failure.kind == Kind::Offline {
@@ -270,6 +282,21 @@ fn too_slow(limits: &Limits) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_that_repeat_are_all_kept_in_memory_of_their_own() {
+        let piece = Bytes::from_static(b"one, two, three");
+        let value = |range: std::ops::Range<usize>| HeaderValue::from_maybe_shared(piece.slice(range));
+        let mut headers = HeaderMap::new();
+        for (name, range) in [("x-list", 0..3), ("content-type", 5..8), ("x-list", 10..15)] {
+            headers.append(name, value(range).unwrap_or_else(|_| HeaderValue::from_static("")));
+        }
+        let copy = copied(&headers);
+        assert_eq!(copy, headers);
+        assert_eq!(copy.get_all("x-list").iter().collect::<Vec<_>>(), ["one", "three"]);
+        let own = copy.get("content-type").map(|value| value.as_bytes().as_ptr());
+        assert!(own.is_some_and(|own| !piece.as_ptr_range().contains(&own)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_least_rate_is_measured_over_thirty_seconds() {

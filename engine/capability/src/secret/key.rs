@@ -82,13 +82,20 @@ impl MasterKey {
             _ => Path::new("."),
         };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        // Whole or not at all: a process that ends in between must not leave an empty file, which would be refused at
+        // the next start and could not be replaced.
+        let mut suffix = [0; 8];
+        getrandom::fill(&mut suffix).map_err(KeyError::Random)?;
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(format!(".new-{}", hex::encode(suffix)));
+        let unfinished = PathBuf::from(unfinished);
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let written = file.write_all(&*key).and_then(|()| file.sync_all());
-        if let Err(source) = written {
-            // A half-written file would be refused at the next start and could not be created anew.
-            let _gone = std::fs::remove_file(path);
-            return Err(KeyError::Io { path: path.to_owned(), source });
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(failed)?;
+        let named =
+            file.write_all(&*key).and_then(|()| file.sync_all()).and_then(|()| name_new(&unfinished, path));
+        if let Err(source) = named {
+            let _gone = std::fs::remove_file(&unfinished);
+            return Err(failed(source));
         }
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         Ok(Self(key))
@@ -130,6 +137,20 @@ impl MasterKey {
     }
 }
 
+/// Gives a file its name unless there is something under that name; where the file system cannot do that in one step (NFS),
+/// by a second name for it.
+fn name_new(unfinished: &Path, path: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            std::fs::hard_link(unfinished, path)?;
+            std::fs::remove_file(unfinished)
+        }
+        named => Ok(named?),
+    }
+}
+
 /// The key padded to the block size of SHA-256, as RFC 2104 section 2 has it.
 fn hmac_key(key: &[u8; KEY_BYTES]) -> hmac::digest::Key<Hmac<Sha256>> {
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
@@ -155,6 +176,18 @@ mod tests {
         assert_eq!(folder_mode, 0o700);
         assert_eq!(MasterKey::load(&path).unwrap().derive("x"), key.derive("x"));
         assert_eq!(format!("{key:?}"), "MasterKey(..)");
+    }
+
+    #[test]
+    fn creating_leaves_nothing_beside_the_key_and_an_unfinished_key_of_a_process_that_died_is_in_nobodys_way()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(folder.path().join("key.new-0000000000000000"), b"").unwrap();
+        MasterKey::create(&path).unwrap();
+        MasterKey::load(&path).unwrap();
+        assert!(matches!(MasterKey::create(&path), Err(KeyError::Exists { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

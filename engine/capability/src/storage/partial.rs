@@ -106,8 +106,11 @@ impl PartialFile {
     pub(crate) async fn finish(self, overwrite: bool) -> Result<Entry, Failure> {
         blocking(move || {
             let Self { file, root, name, part } = self;
-            file.sync_all().map_err(failed("write", name.as_str()))?;
             let dir = &root.dir;
+            if let Err(error) = file.sync_all() {
+                forget(dir, &part);
+                return Err(failed("write", name.as_str())(error));
+            }
             if overwrite {
                 dir.rename(&part, dir, name.as_str()).map_err(failed("write", name.as_str()))?;
             } else {
@@ -124,8 +127,7 @@ impl PartialFile {
     /// Removes it: there is no use in going on.
     pub(crate) async fn discard(self) -> Result<(), Failure> {
         blocking(move || {
-            remove(&self.root.dir, &record_name(&self.part));
-            remove(&self.root.dir, &self.part);
+            forget(&self.root.dir, &self.part);
             Ok(())
         })
         .await
@@ -133,9 +135,10 @@ impl PartialFile {
 }
 
 impl Keeper {
-    /// Makes what was written so far durable, then the record about it. Blocks.
+    /// Makes what was written so far durable, then the record about it. Blocks. Where the first of the two fails, nothing
+    /// more can be made of the file: it is removed.
     pub(crate) fn keep(&self, record: &[u8]) -> std::io::Result<()> {
-        self.file.sync_data()?;
+        self.file.sync_data().inspect_err(|_lost| forget(&self.root.dir, &self.part))?;
         let (fresh, name) = (format!("{}.new", self.part), record_name(&self.part));
         let mut file = self.root.dir.create(&fresh)?;
         file.write_all(record)?;
@@ -143,6 +146,13 @@ impl Keeper {
         self.root.dir.rename(&fresh, &self.root.dir, &name)?;
         self.root.dir.open(".")?.sync_all()
     }
+}
+
+/// Removes an unfinished file with its record. After a failed sync that is all that can be done: the next sync may succeed
+/// with pages missing that the first one could not write, and whoever goes on reads them from memory and finds them right.
+fn forget(dir: &Dir, part: &str) {
+    remove(dir, &record_name(part));
+    remove(dir, part);
 }
 
 fn record_name(part: &str) -> String {

@@ -42,14 +42,14 @@ async fn here(site: Site, header: &RunHeader) -> Result<Exit> {
     let show = Show { json: false, quiet: false, verbose: false };
     let engine = Engine::wire(&site, show).await?;
     let outcome = engine.cancel(&site, header.id).await;
-    site.database.close().await;
+    let closed = engine.close(&site, Ok(Exit::Success)).await;
     let outcome = outcome?;
     paint::line(format!(
         "{} {}",
         paint::status(outcome.status.name()),
         paint::dim(&format!("run {}", header.id))
     ));
-    Ok(Exit::Success)
+    closed
 }
 
 /// The owner is asked by a note in the journal, which it reads while the run is under way.

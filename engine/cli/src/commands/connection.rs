@@ -31,8 +31,7 @@ pub(crate) async fn run(places: Places, command: arguments::Connection) -> Resul
             }
             let site = Site::open(places).await?;
             let exit = test(&site, &name, &params).await;
-            site.database.close().await;
-            exit
+            site.close(exit).await
         }
         arguments::Connection::Pin { name, params, expect } => {
             let params = parse(&params)?;
@@ -41,8 +40,7 @@ pub(crate) async fn run(places: Places, command: arguments::Connection) -> Resul
             }
             let site = Site::open(places).await?;
             let exit = pin(&site, &name, &params, expect.as_deref()).await;
-            site.database.close().await;
-            exit
+            site.close(exit).await
         }
     }
 }

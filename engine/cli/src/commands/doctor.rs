@@ -97,6 +97,7 @@ pub(crate) async fn run(places: Places, options: Doctor) -> Result<Exit> {
     server::running(&patient, &workflows, &mut report).await?;
     server::missed(&patient, &mut report).await?;
     server::undecided(&patient, &mut report).await?;
+    server::held(&patient, &mut report).await?;
     secrets::check(&patient, &workflows, &mut report).await?;
     connections::check(&patient, &options, &mut report).await?;
     print(&report, &options)

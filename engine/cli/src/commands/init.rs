@@ -38,7 +38,8 @@ pub(crate) fn run(options: &Init) -> Result<Exit> {
     let at = folder.display();
     paint::line(format!(
         "\nNext:\n  1. put your device's address into {at}/bascule.yaml\n  2. bascule -C {at} secret set terminal-password\n  \
-         3. bascule -C {at} check\n  4. bascule -C {at} connection test terminal\n  5. bascule -C {at} run terminal-info"
+         3. bascule -C {at} check\n  4. bascule -C {at} connection test terminal\n  5. bascule -C {at} run terminal-info\n  \
+         6. bascule -C {at} schema                    (completion in editors)"
     ));
     Ok(Exit::Success)
 }

@@ -15,6 +15,7 @@ mod resume;
 pub(crate) mod run;
 mod runs;
 mod schedule;
+mod schema;
 mod secret;
 mod serve;
 mod test;
@@ -36,6 +37,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit> {
         Command::Init(options) => init::run(&options),
         Command::Completions(options) => Ok(completions::run(&options)),
         Command::Explain(options) => explain::run(&options),
+        Command::Schema(options) => schema::run(&places, &options),
         Command::Check(options) => in_runtime(check::run(places, options)),
         Command::Run(options) => in_runtime(run::run(places, options)),
         Command::Test(options) => in_runtime(test::run(places, options)),

@@ -34,9 +34,10 @@ pub(crate) async fn run(places: Places, options: Rerun) -> Result<Exit> {
             "`bascule resume` goes on with a run that was cut off, `bascule runs cancel` ends it",
         ));
     }
-    let workflow = match options.latest {
-        true => latest(&site, &engine, &header.workflow)?,
-        false => engine.begun(&site, header).await?,
+    let workflow = match (options.latest, options.from) {
+        (true, _) => latest(&site, &engine, &header.workflow)?,
+        (false, From::Start) => engine.begun_with_present_plugins(&site, header).await?,
+        (false, From::Failed) => engine.begun(&site, header).await?,
     };
     let edited = !edits.is_empty();
     let inputs = accept_edited(&workflow, &record.inputs, edits)?;
@@ -54,8 +55,7 @@ pub(crate) async fn run(places: Places, options: Rerun) -> Result<Exit> {
             engine.watch(header.id, &workflow, (execution, &cancel), options.show).await
         }
     };
-    site.database.close().await;
-    exit
+    engine.close(&site, exit).await
 }
 
 /// The workflow as its file says it now.

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use bascule_run::clock::{Clock as _, SystemClock};
-use bascule_run::journal::{Journal as _, RunHeader, RunId, SqliteJournal};
+use bascule_run::invoke::Invoke;
+use bascule_run::journal::{Journal as _, PinnedPlugins, RunHeader, RunId, RunTexts, SqliteJournal};
+use bascule_run::observe::Observer;
 use bascule_run::{Parts, RunError, RunOutcome, Runner, Start, Status};
+use bascule_telemetry::Telemetry;
 use bascule_workflow::admission::WhenBusy;
 use bascule_workflow::check::Surroundings;
 use bascule_workflow::failure::Failure;
@@ -21,8 +24,9 @@ use crate::commands::remote;
 use crate::exit::{Exit, coded, coded_with_help};
 use crate::live::{Live, describe};
 use crate::paint;
-use crate::serving::Client;
+use crate::serving::{Client, Together};
 use crate::site::{Places, Plugins, Site, checked, checked_text, count};
+use crate::telemetry::{self, LAST_SPANS};
 use crate::turn::{self, Turn};
 
 /// Runs a workflow to its end.
@@ -47,8 +51,7 @@ pub(crate) async fn run(places: Places, options: Run) -> Result<Exit> {
     let workflow = Arc::new(checked(&file, surroundings)?);
     let inputs = accept(&workflow, given)?;
     let exit = engine.start(&site, workflow, (inputs, trigger), options.show).await;
-    site.database.close().await;
-    exit
+    engine.close(&site, exit).await
 }
 
 /// The inputs as they were written.
@@ -120,6 +123,8 @@ pub(crate) struct Engine {
     pub(crate) journal: Arc<SqliteJournal>,
     /// The plugins.
     pub(crate) plugins: Plugins,
+    bridge: Arc<Bridge>,
+    telemetry: Option<Telemetry>,
 }
 
 impl Engine {
@@ -127,16 +132,36 @@ impl Engine {
     pub(crate) async fn wire(site: &Site, show: Show) -> Result<Self> {
         let (host, plugins) = site.plugins()?;
         let capabilities = site.capabilities().await?;
-        let bridge = Bridge::new(host, &plugins, capabilities, site.secrets.redactor().clone());
+        let redactor = site.secrets.redactor().clone();
+        let bridge = Bridge::new(host, &plugins, capabilities.clone(), redactor.clone())
+            .keeping(&plugins, site.places.kept());
+        let bridge = Arc::new(bridge);
         let journal = Arc::clone(&site.journal);
+        let telemetry = telemetry::start(&site.project, redactor, move || capabilities.collector());
+        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(Live::new(show))];
+        bridge.components().sweep(&journal).await;
+        let mut invoke: Arc<dyn Invoke> = Arc::clone(&bridge) as _;
+        if let Some(telemetry) = &telemetry {
+            observers.push(telemetry.observer());
+            invoke = telemetry.around(invoke);
+        }
         let parts = Parts {
             journal: Arc::clone(&journal) as _,
-            invoke: Arc::new(bridge),
+            invoke,
             clock: Arc::new(SystemClock),
-            observer: Arc::new(Live::new(show)),
+            observer: Arc::new(Together(observers)),
         };
         let runner = Runner::with_call_timeout(parts, site.project.limits.call);
-        Ok(Self { runner, journal, plugins })
+        Ok(Self { runner, journal, plugins, bridge, telemetry })
+    }
+
+    /// Sends the last traces and gives the data folder back. After this nothing is executed. `outcome` is what the
+    /// command comes to, unless the disk fails even now.
+    pub(crate) async fn close(self, site: &Site, outcome: Result<Exit>) -> Result<Exit> {
+        if let Some(telemetry) = self.telemetry {
+            telemetry.stop(LAST_SPANS).await;
+        }
+        site.close(outcome).await
     }
 
     /// Starts a run and executes it. A run of the same group that a dead process left behind gives way: with
@@ -180,19 +205,41 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings a run that nobody works on to its end as `cancelled`: its `undo` and `finally` run.
+    /// Brings a run that nobody works on to its end as `cancelled`: its `undo` and `finally` run. One that cannot go on ends
+    /// `interrupted`, and says that nothing of it was undone.
     pub(crate) async fn cancel(&self, site: &Site, run: RunId) -> Result<RunOutcome> {
         let header = self.journal.find(&run.to_string()).await?;
         self.make_way(&header).await?;
-        let workflow = self.begun(site, &header).await?;
+        let workflow = match self.begun(site, &header).await {
+            Ok(workflow) => workflow,
+            // What it goes by is not there any more, so its `undo` and `finally` cannot run.
+            Err(error) => {
+                let why = format!("cancelled from the command line while it could not go on ({error:#})");
+                return Ok(self.runner.abandon(run, &why).await?);
+            }
+        };
         let cancel = CancellationToken::new();
         cancel.cancel();
         Ok(self.runner.execute(run, workflow, cancel).await?)
     }
 
-    /// The workflow of a run by the texts that it goes by.
+    /// The workflow of a run by the texts and plugins that it goes by.
     pub(crate) async fn begun(&self, site: &Site, header: &RunHeader) -> Result<Arc<Workflow>> {
         let texts = self.journal.texts(header.id).await?;
+        self.of_texts(site, header, &texts).await
+    }
+
+    /// The same for a run of its own that begins now: with the plugins of now.
+    pub(crate) async fn begun_with_present_plugins(
+        &self,
+        site: &Site,
+        header: &RunHeader,
+    ) -> Result<Arc<Workflow>> {
+        let texts = self.journal.texts(header.id).await?;
+        self.of_texts(site, header, &RunTexts { plugins: PinnedPlugins::new(), ..texts }).await
+    }
+
+    async fn of_texts(&self, site: &Site, header: &RunHeader, texts: &RunTexts) -> Result<Arc<Workflow>> {
         let library = match texts.named.is_empty() {
             // It names none, or has not begun.
             true => site.places.library(&[])?,
@@ -204,7 +251,7 @@ impl Engine {
                 library
             }
         };
-        let signatures = self.plugins.signatures();
+        let signatures = self.bridge.components().signatures(&texts.plugins).await?;
         let surroundings =
             Surroundings { plugins: &signatures, project: Some(&site.project), library: &library };
         Ok(Arc::new(checked_text(&format!("{}.yaml", header.workflow), &texts.text, surroundings)?))

@@ -1,10 +1,14 @@
 //! `bascule runs`
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use bascule_database::{Database, OpenError};
+use bascule_run::RunId;
 use bascule_run::journal::{Filter, Journal, JournalError, Outcome, RunHeader, SqliteJournal};
 use bascule_run::record::{AttemptRecord, RunRecord, StepRecord, UndoRecord};
 use bascule_run::status::Status;
+use bascule_trigger::dispatch::{Held, held_runs};
 use bascule_workflow::failure::{Effect, Failure};
 use jiff::Timestamp;
 
@@ -22,9 +26,13 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
         Runs::Rerun(options) => return rerun::run(places, options).await,
         other => other,
     };
-    let journal = match Database::open_read_only(&places.database()).await {
-        Ok(database) => Some(SqliteJournal::open(database).await?),
-        Err(OpenError::Missing { .. }) => None,
+    let (journal, held) = match Database::open_read_only(&places.database()).await {
+        Ok(database) => {
+            let journal = SqliteJournal::open(database.clone()).await?;
+            let held = held_runs(&database).await?.into_iter().map(|held| (held.run, held));
+            (Some(journal), held.collect::<HashMap<RunId, Held>>())
+        }
+        Err(OpenError::Missing { .. }) => (None, HashMap::new()),
         Err(error) => return Err(error.into()),
     };
     match command {
@@ -47,7 +55,7 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
             };
             let recent = |run: &RunHeader| since.is_none_or(|since| run.started_at >= since);
             let runs: Vec<RunHeader> = runs.into_iter().filter(recent).collect();
-            list(&runs, json)
+            list(&runs, &held, json)
         }
         // Done above.
         Runs::Cancel { .. } | Runs::Rerun(_) => Ok(Exit::Success),
@@ -58,7 +66,7 @@ pub(crate) async fn run(places: Places, command: Runs) -> Result<Exit> {
             let record = find(journal, &run).await?;
             match item {
                 Some(item) => show_item(&record, step.as_deref(), &item, json),
-                None => show(&record, step.as_deref(), json),
+                None => show(&record, held.get(&record.header.id), step.as_deref(), json),
             }
         }
     }
@@ -86,7 +94,7 @@ pub(crate) async fn find(journal: &SqliteJournal, name: &str) -> Result<RunRecor
     })
 }
 
-fn list(runs: &[RunHeader], as_json: bool) -> Result<Exit> {
+fn list(runs: &[RunHeader], held: &HashMap<RunId, Held>, as_json: bool) -> Result<Exit> {
     if as_json {
         paint::line(serde_json::to_string_pretty(runs)?);
         return Ok(Exit::Success);
@@ -104,7 +112,10 @@ fn list(runs: &[RunHeader], as_json: bool) -> Result<Exit> {
                 paint::status(run.status.name()),
                 local(run.started_at),
                 run.ended_at.map_or_else(|| "-".to_owned(), |end| took(run.started_at, end)),
-                run.problem.clone().unwrap_or_default(),
+                match held.get(&run.id) {
+                    Some(held) => format!("held: {}", held.reason),
+                    None => run.problem.clone().unwrap_or_default(),
+                },
             ]
         })
         .collect();
@@ -121,7 +132,7 @@ fn took(from: Timestamp, to: Timestamp) -> String {
     paint::span(to.as_millisecond() - from.as_millisecond())
 }
 
-fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
+fn show(record: &RunRecord, held: Option<&Held>, step: Option<&str>, as_json: bool) -> Result<Exit> {
     if let Some(id) = step
         && !record.steps.iter().any(|known| known.id == id)
     {
@@ -133,13 +144,18 @@ fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
         ));
     }
     if as_json {
-        paint::line(serde_json::to_string_pretty(record)?);
+        let mut value = serde_json::to_value(record)?;
+        value["held"] = serde_json::to_value(held)?;
+        paint::line(serde_json::to_string_pretty(&value)?);
         return Ok(Exit::Success);
     }
     let header = &record.header;
     paint::line(format!("{} {}", paint::strong(&header.workflow), paint::status(header.status.name())));
     paint::line(format!("  run      {}", header.id));
     paint::line(format!("  text     sha256:{}", header.digest));
+    for (name, sha256) in &record.plugins {
+        paint::line(format!("  plugin   {name} sha256:{sha256}"));
+    }
     paint::line(format!("  started  {}", local(header.started_at)));
     if let Some(end) = header.ended_at {
         paint::line(format!("  ended    {} (after {})", local(end), took(header.started_at, end)));
@@ -149,6 +165,10 @@ fn show(record: &RunRecord, step: Option<&str>, as_json: bool) -> Result<Exit> {
     }
     for alert in &record.alerts {
         paint::line(format!("  alert    run {alert}"));
+    }
+    if let Some(held) = held {
+        let since = local(held.since);
+        paint::line(format!("  held     since {since}: {}", paint::bad(&held.reason)));
     }
     for (name, value) in &record.inputs {
         paint::line(format!("  input    {name} = {value}"));

@@ -22,7 +22,10 @@ use crate::site::{Places, print_problems, stem, zone};
 
 /// Runs the subcommand.
 pub(crate) async fn run(places: Places, command: arguments::Schedule) -> Result<Exit> {
-    let arguments::Schedule::Next { count, workflow, json } = command;
+    let (count, workflow, json) = match command {
+        arguments::Schedule::Next { count, workflow, json } => (count, workflow, json),
+        arguments::Schedule::Overdue { json } => return overdue(&places, json).await,
+    };
     let rows = match Client::find(&places).await? {
         Some(client) => {
             let only = workflow.as_ref().map(|workflow| format!("&workflow={workflow}")).unwrap_or_default();
@@ -35,6 +38,45 @@ pub(crate) async fn run(places: Places, command: arguments::Schedule) -> Result<
         places.workflow_file(name)?;
     }
     print(&rows, &zone(&places.inventory()?), json)
+}
+
+/// What the running server watches: without one nobody is told of anything.
+async fn overdue(places: &Places, as_json: bool) -> Result<Exit> {
+    let rows = server(places, "watch").await?.get("/api/v1/triggers/overdue").await?;
+    if as_json {
+        paint::line(serde_json::to_string_pretty(&rows)?);
+        return Ok(Exit::Success);
+    }
+    let zone = zone(&places.inventory()?);
+    let mut table = Vec::new();
+    for row in rows.as_array().into_iter().flatten() {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let at = |key: &str| match text(key).parse::<Timestamp>() {
+            Ok(at) => shown(at, &zone),
+            Err(_) => "never".to_owned(),
+        };
+        let state = match row["overdue"].as_bool() {
+            Some(true) => paint::bad("overdue"),
+            _ => paint::good("in time"),
+        };
+        table.push(vec![
+            text("watched"),
+            state,
+            at("last_success_at"),
+            at("due_at"),
+            text("no_success_for"),
+            format!("{} ({})", text("workflow"), text("trigger")),
+        ]);
+    }
+    if table.is_empty() {
+        paint::line(
+            "no workflow is watched; `triggers: - overdue: { name: .., no-success-for: 26h }` watches one",
+        );
+        return Ok(Exit::Success);
+    }
+    let head = ["workflow", "", "last success", "overdue at", "no success for", "tells"];
+    paint::line(paint::table(&head, &table));
+    Ok(Exit::Success)
 }
 
 /// The workflows of the folder that have no errors.
@@ -113,6 +155,7 @@ fn shown(at: Timestamp, zone: &TimeZone) -> String {
 /// Workflows that nobody edits meanwhile.
 struct Shelf(Vec<Arc<Workflow>>);
 
+#[async_trait::async_trait]
 impl Book for Shelf {
     fn current(&self, workflow: &str) -> Option<Arc<Workflow>> {
         self.0.iter().find(|one| one.id == workflow).cloned()
@@ -122,7 +165,12 @@ impl Book for Shelf {
         self.0.clone()
     }
 
-    fn of_text(&self, workflow: &str, _digest: &str, _texts: &RunTexts) -> Result<Arc<Workflow>, Failure> {
+    async fn of_text(
+        &self,
+        workflow: &str,
+        _digest: &str,
+        _texts: &RunTexts,
+    ) -> Result<Arc<Workflow>, Failure> {
         self.current(workflow).ok_or_else(|| Failure::new(Kind::NotFound, "there is no such workflow"))
     }
 

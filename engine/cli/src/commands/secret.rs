@@ -29,8 +29,7 @@ pub(crate) async fn run(places: Places, command: arguments::Secret) -> Result<Ex
     }
     let site = Site::open(places).await?;
     let exit = local(&site, command).await;
-    site.database.close().await;
-    exit
+    site.close(exit).await
 }
 
 async fn local(site: &Site, command: arguments::Secret) -> Result<Exit> {

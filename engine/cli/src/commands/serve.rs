@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use bascule_capability::secret::Secret;
 use bascule_run::clock::SystemClock;
-use bascule_run::observe::Broadcast;
+use bascule_run::invoke::Invoke;
+use bascule_run::observe::{Broadcast, Observer};
 use bascule_run::{Parts, Runner};
-use bascule_server::{BindError, Metrics, Role, Server, ServerParts, Tokens};
+use bascule_server::{BindError, Metrics, Role, Server, ServerParts, TokenInfo, Tokens};
+use bascule_telemetry::Telemetry;
 use bascule_trigger::{Book, DispatchParts, Dispatcher, Intake, Janitor, TriggerParts, Triggers};
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,9 +21,11 @@ use crate::arguments::Serve;
 use crate::exit::{Exit, coded_with_help};
 use crate::paint;
 use crate::serving::{
-    Address, FolderBook, Folders, PluginSources, RunLog, Together, start_logs, watch_expiry, write_private,
+    Address, Capacity, FolderBook, Folders, PluginSources, RunLog, Together, start_logs, watch_expiry,
+    write_private,
 };
 use crate::site::{Places, Site, count, zone};
+use crate::telemetry::{self, LAST_SPANS};
 
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 4096;
@@ -49,10 +54,11 @@ pub(crate) async fn run(places: Places, options: Serve) -> Result<Exit> {
     let served = serve(&site, &options, &mut signals).await;
     Address::remove(&site.places);
     let exit = served?;
-    if exit == Exit::Success {
-        site.database.close().await;
-        paint::note("stopped; runs that had not ended go on with the next start");
+    if exit != Exit::Success {
+        return Ok(exit);
     }
+    let exit = site.close(Ok(exit)).await?;
+    paint::note("stopped; runs that had not ended go on with the next start");
     Ok(exit)
 }
 
@@ -66,14 +72,23 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
     }
     let book = Arc::new(FolderBook::open(Arc::clone(site)).await?);
     let (events, metrics) = (Broadcast::new(EVENTS), Arc::new(Metrics::default()));
-    let observer =
-        Together(vec![Arc::new(events.clone()), Arc::clone(&metrics) as _, Arc::new(RunLog::default())]);
+    let inventory = book.inventory();
+    let telemetry = telemetry::start(&site.project, site.secrets.redactor().clone(), move || {
+        inventory.borrow().capabilities.collector()
+    });
+    let mut observers: Vec<Arc<dyn Observer>> =
+        vec![Arc::new(events.clone()), Arc::clone(&metrics) as _, Arc::new(RunLog::default())];
+    let mut invoke: Arc<dyn Invoke> = book.switch();
+    if let Some(telemetry) = &telemetry {
+        observers.push(telemetry.observer());
+        invoke = telemetry.around(invoke);
+    }
     let runner = Runner::with_call_timeout(
         Parts {
             journal: Arc::clone(&site.journal) as _,
-            invoke: book.switch(),
+            invoke,
             clock: Arc::clone(&clock) as _,
-            observer: Arc::new(observer),
+            observer: Arc::new(Together(observers)),
         },
         site.project.limits.call,
     );
@@ -94,7 +109,12 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         book: Arc::clone(&book) as _,
         clock: Arc::clone(&clock) as _,
         zone: zone(&site.project),
-        sources: Arc::new(PluginSources { steps: book.switch(), sources: book.sources() }),
+        sources: Arc::new(PluginSources {
+            steps: book.switch(),
+            sources: book.sources(),
+            capacity: Capacity::of_this_process(),
+            inventory: book.inventory(),
+        }),
         folders: Arc::new(Folders { root: site.places.project.clone(), inventory: book.inventory() }),
     });
     let janitor = Janitor::new(intake.clone(), Arc::clone(&site.journal), Arc::clone(&clock) as _);
@@ -114,7 +134,9 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         scheduler: triggers.scheduler.clone(),
         sources: triggers.events.clone(),
         files: triggers.files.clone(),
+        watcher: triggers.watcher.clone(),
         janitor: janitor.clone(),
+        telemetry: telemetry.as_ref().map(Telemetry::counts),
     };
     let server = Server::bind(options.listen, parts)
         .await
@@ -129,17 +151,30 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
         let book = Arc::clone(&book);
         async move { book.watch().await }
     });
+    let keeping = tokio::spawn({
+        let book = Arc::clone(&book);
+        async move { book.look_after_kept().await }
+    });
     let stop_pruning = CancellationToken::new();
     let pruning = tokio::spawn({
         let (inventory, stop) = (book.inventory(), stop_pruning.clone());
         async move { janitor.run(|| inventory.borrow().project.retention.clone(), stop).await }
     });
     let expiring = tokio::spawn(watch_expiry(site.secrets.clone(), book.inventory()));
+    let open = async {
+        triggers.scheduler.planned().await;
+        server.open();
+        let found_by = Address::file(&site.places);
+        paint::note(format!("ready: {url} (other commands find it by {})", found_by.display()));
+        std::future::pending::<std::convert::Infallible>().await
+    };
     let why = tokio::select! {
         () = signals.next() => Why::Asked,
         reason = broken(site) => Why::Broken(reason),
+        never = open => match never {},
     };
     watching.abort();
+    keeping.abort();
     expiring.abort();
     stop_pruning.cancel();
     if let Err(error) = pruning.await {
@@ -162,6 +197,9 @@ async fn serve(site: &Arc<Site>, options: &Serve, signals: &mut Signals) -> Resu
             let ending = async {
                 let (drained, ()) = tokio::join!(dispatcher.drain(limit), triggers.stop());
                 server.stop(LAST_ANSWERS).await;
+                if let Some(telemetry) = telemetry {
+                    telemetry.stop(LAST_SPANS).await;
+                }
                 drained
             };
             tokio::select! {
@@ -215,15 +253,17 @@ async fn broken(site: &Site) -> String {
 
 /// One token for each role, written where only this user can read them.
 async fn first_tokens(site: &Site, tokens: &Tokens) -> Result<()> {
-    let mut text =
-        String::from("# The first tokens of this data folder. Hand them out, then remove this file.\n");
-    for role in Role::ALL {
-        let (info, secret) = tokens.create(role.name(), role, Timestamp::now()).await?;
-        site.secrets.redactor().add(&secret);
-        text.push_str(&format!("{} {}\n", info.name, secret.expose()));
-    }
     let file = site.places.data.join("tokens");
-    write_private(&file, text.as_bytes())?;
+    let write = |made: &[(TokenInfo, Secret)]| {
+        let mut text =
+            String::from("# The first tokens of this data folder. Hand them out, then remove this file.\n");
+        for (info, secret) in made {
+            site.secrets.redactor().add(secret);
+            text.push_str(&format!("{} {}\n", info.name, secret.expose()));
+        }
+        write_private(&file, text.as_bytes())
+    };
+    tokens.create_first(Timestamp::now(), write).await?;
     paint::note(format!(
         "made a token for each role: {} (they cannot be shown again; `bascule token` makes and removes others)",
         file.display()
@@ -254,10 +294,6 @@ fn announce(site: &Site, book: &dyn Book, server: &Server, url: &str) {
             paint::warn("warning:")
         ));
     }
-    paint::note(format!(
-        "ready: {url} (other commands find it by {})",
-        Address::file(&site.places).display()
-    ));
 }
 
 fn unreachable_address(error: BindError, address: SocketAddr) -> anyhow::Error {

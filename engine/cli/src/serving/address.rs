@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::exit::{Exit, coded_with_help};
 use crate::site::Places;
 
 /// What the file says. Readable by the user that the server runs as, and nobody else.
@@ -45,17 +46,23 @@ impl Address {
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
+/// Writes a file of the data folder that only its owner may read, whole or not at all; it is on disk when this returns.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
-    let failed = || format!("cannot write `{}`", path.display());
+    write(path, content).map_err(|error| {
+        coded_with_help(
+            Exit::Storage,
+            format!("cannot write `{}`: {error}", path.display()),
+            "look at the disk and at who owns the data folder",
+        )
+    })
+}
+
+fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
     drop(std::fs::remove_file(&temporary));
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .with_context(failed)?;
-    file.write_all(content).and_then(|()| file.sync_all()).with_context(failed)?;
-    std::fs::rename(&temporary, path).with_context(failed)
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
 }

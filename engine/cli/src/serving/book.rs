@@ -26,6 +26,8 @@ use crate::site::{INVENTORY, Site, stem, yaml_files};
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often kept plugins are looked through.
+const SWEEP: Duration = Duration::from_secs(15 * 60);
 /// Most texts of earlier versions that are kept checked.
 const MAX_PINNED: usize = 256;
 
@@ -76,13 +78,15 @@ impl FolderBook {
         let (host, plugins) = site.plugins()?;
         let capabilities = site.capabilities().await?;
         let redactor = site.secrets.redactor().clone();
-        let bridge = Bridge::new(host, &plugins, capabilities.clone(), redactor.clone());
+        let bridge = Bridge::new(host, &plugins, capabilities.clone(), redactor.clone())
+            .keeping(&plugins, site.places.kept());
         let (host, for_sources) = site.source_plugins_for(&site.project)?;
         let sources = Bridge::new(host, &for_sources, capabilities.clone(), redactor);
         let signatures = Arc::new(plugins.signatures());
         let project = site.project.clone();
         let reading = read(&site, &signatures, &project, &BTreeMap::new())?;
         tell(&reading.refused, &[]);
+        keep(&bridge, &reading.workflows).await;
         let inventory = Inventory { project: project.clone(), capabilities, refused: reading.refused };
         let state = State {
             workflows: reading.workflows,
@@ -124,6 +128,10 @@ impl FolderBook {
         loop {
             tokio::time::sleep(LOOK).await;
             let _alone = self.looking.lock().await;
+            if self.switch.bridge().components().is_mended() {
+                tracing::info!("a kept plugin is back; runs that were held for it are tried again");
+                self.revision.send_modify(|revision| *revision += 1);
+            }
             let stamps = Stamps::of(&self.site);
             if self.read_state(|state| state.stamps == stamps) {
                 last = stamps;
@@ -135,6 +143,14 @@ impl FolderBook {
                 continue;
             }
             self.take(stamps).await;
+        }
+    }
+
+    /// Removes the copies of plugins that no run needs any more, again and again. Never returns.
+    pub(crate) async fn look_after_kept(&self) {
+        loop {
+            self.switch.bridge().components().sweep(&self.site.journal).await;
+            tokio::time::sleep(SWEEP).await;
         }
     }
 
@@ -177,6 +193,11 @@ impl FolderBook {
         for id in &changed {
             tracing::info!(workflow = id, "the workflow's last edit is in use");
         }
+        // Before it is needed, so that a run can begin also when the file has been exchanged for a bad one meanwhile.
+        match &base {
+            Some(base) => keep(&base.bridge, &reading.workflows).await,
+            None => keep(&self.switch.bridge(), &reading.workflows).await,
+        }
         let base_in_use = base.is_some();
         let capabilities = match base {
             Some(base) => {
@@ -211,16 +232,18 @@ impl FolderBook {
         let text =
             std::fs::read_to_string(&path).map_err(|error| refuse(format!("cannot read it: {error}")))?;
         let (project, problems) = bascule_workflow::project::check(&file, &text);
-        let Some(project) = project else {
+        let Some(mut project) = project else {
             return Err(refuse(problems.render(Look::Plain)));
         };
+        crate::telemetry::from_environment(&mut project);
         let (host, plugins) =
             self.site.plugins_for(&project).map_err(|error| refuse(format!("{error:#}")))?;
         let capabilities =
             self.site.capabilities_for(&project).await.map_err(|error| refuse(format!("{error:#}")))?;
         let redactor = self.site.secrets.redactor().clone();
         let signatures = Arc::new(plugins.signatures());
-        let bridge = Bridge::new(host, &plugins, capabilities.clone(), redactor.clone());
+        let bridge = Bridge::new(host, &plugins, capabilities.clone(), redactor.clone())
+            .keeping(&plugins, self.site.places.kept());
         let (host, plugins) =
             self.site.source_plugins_for(&project).map_err(|error| refuse(format!("{error:#}")))?;
         let sources = Bridge::new(host, &plugins, capabilities.clone(), redactor);
@@ -248,6 +271,7 @@ impl Reload for FolderBook {
     }
 }
 
+#[async_trait]
 impl Book for FolderBook {
     fn current(&self, workflow: &str) -> Option<Arc<Workflow>> {
         self.read_state(|state| state.workflows.get(workflow).cloned())
@@ -257,16 +281,25 @@ impl Book for FolderBook {
         self.read_state(|state| state.workflows.values().cloned().collect())
     }
 
-    fn of_text(&self, workflow: &str, digest: &str, texts: &RunTexts) -> Result<Arc<Workflow>, Failure> {
+    async fn of_text(
+        &self,
+        workflow: &str,
+        digest: &str,
+        texts: &RunTexts,
+    ) -> Result<Arc<Workflow>, Failure> {
         // A run that has not begun goes by the present texts of the others, which may change: those are not kept.
-        let key = (!texts.named.is_empty()).then(|| {
-            let named: Vec<String> =
-                texts.named.iter().map(|(id, text)| format!("{id}={}", text.digest)).collect();
-            format!("{workflow} {digest} {}", named.join(" "))
+        let key = (!texts.named.is_empty() || !texts.plugins.is_empty()).then(|| {
+            let named = texts.named.iter().map(|(id, text)| format!("{id}={}", text.digest));
+            let plugins = texts.plugins.iter().map(|(name, sha256)| format!("{name}/{sha256}"));
+            let all: Vec<String> = named.chain(plugins).collect();
+            format!("{workflow} {digest} {}", all.join(" "))
         });
+        let bridge = self.switch.bridge();
+        let present = bridge.components().are_present(&texts.plugins);
         if let Some(current) = self.current(workflow)
             && current.digest == digest
             && current.children.is_empty()
+            && present
         {
             return Ok(current);
         }
@@ -275,12 +308,15 @@ impl Book for FolderBook {
         {
             return Ok(Arc::clone(known));
         }
-        let (signatures, project, present) = self.read_state(|state| {
+        let (mut signatures, project, shelf) = self.read_state(|state| {
             (Arc::clone(&state.signatures), state.project.clone(), Arc::clone(&state.library))
         });
+        if !present {
+            signatures = Arc::new(bridge.components().signatures(&texts.plugins).await?);
+        }
         let mut own = Library::default();
         let library = if texts.named.is_empty() {
-            &*present
+            &*shelf
         } else {
             for (id, named) in &texts.named {
                 own.insert(&format!("{id}.yaml"), &named.text);
@@ -312,12 +348,22 @@ impl Book for FolderBook {
     }
 }
 
+/// Keeps the plugins that the workflows name, for runs that are going to begin.
+async fn keep(bridge: &Bridge, workflows: &BTreeMap<String, Arc<Workflow>>) {
+    let names = workflows.values().flat_map(|workflow| workflow.plugins.keys());
+    if let Err(error) = bridge.components().keep_present(names).await {
+        tracing::error!(%error, "no run that needs this plugin can begin");
+    }
+}
+
 /// Tells what of an edit comes into use with the next start only.
 fn tell_what_waits(begun_with: &Project, now: &Project) {
     let keys = [
         ("limits: runs", begun_with.limits.runs == now.limits.runs),
         ("limits: call", begun_with.limits.call == now.limits.call),
         ("time-zone", begun_with.time_zone == now.time_zone),
+        // Where to is read for each batch; whether at all, once.
+        ("telemetry", begun_with.telemetry.is_some() == now.telemetry.is_some()),
     ];
     for (key, _) in keys.iter().filter(|(_, same)| !same) {
         tracing::warn!(

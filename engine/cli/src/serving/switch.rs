@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bascule_run::invoke::{Invocation, Invoke, Listener};
+use bascule_run::journal::PinnedPlugins;
 use bascule_workflow::failure::Failure;
 use serde_json::Value;
 
@@ -32,6 +33,14 @@ impl Switch {
 
 #[async_trait]
 impl Invoke for Switch {
+    async fn keep(&self, plugins: &PinnedPlugins) -> Result<(), Failure> {
+        self.bridge().keep(plugins).await
+    }
+
+    async fn ready(&self, plugin: &str, component: &str) -> Result<(), Failure> {
+        self.bridge().ready(plugin, component).await
+    }
+
     async fn invoke(&self, invocation: Invocation, listener: Listener) -> Result<Value, Failure> {
         self.bridge().invoke(invocation, listener).await
     }

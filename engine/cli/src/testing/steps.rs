@@ -66,6 +66,10 @@ fn id(place: &str) -> &str {
 
 #[async_trait]
 impl Invoke for Calls {
+    async fn ready(&self, plugin: &str, component: &str) -> Result<(), Failure> {
+        self.bridge.ready(plugin, component).await
+    }
+
     async fn invoke(&self, invocation: Invocation, listener: Listener) -> Result<Value, Failure> {
         let _busy = self.clock.busy();
         match self.reply(&invocation) {

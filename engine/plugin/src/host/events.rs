@@ -48,12 +48,12 @@ impl events::HostSink for State {
     ) -> Result<(), Refusal> {
         let sink = self.sink(&sink)?;
         let event = json(&event)?;
-        self.io(Touch::Changes, async move { sink.emit(event, key).await }).await
+        self.io(Touch::Changes, Box::pin(async move { sink.emit(event, key).await })).await
     }
 
     async fn cursor(&mut self, sink: Resource<SinkHandle>) -> wasmtime::Result<Option<String>> {
         let sink = self.sink(&sink)?;
-        match self.io(Touch::Reads, async move { sink.cursor().await }).await {
+        match self.io(Touch::Reads, Box::pin(async move { sink.cursor().await })).await {
             Ok(cursor) => Ok(cursor.map(|cursor| cursor.to_string())),
             Err(Refusal::End(error)) => Err(error),
             // The WIT leaves no way to say so; without its cursor a source would begin from nothing.
@@ -66,7 +66,7 @@ impl events::HostSink for State {
     async fn save_cursor(&mut self, sink: Resource<SinkHandle>, cursor: String) -> Result<(), Refusal> {
         let sink = self.sink(&sink)?;
         let cursor = json(&cursor)?;
-        self.io(Touch::Changes, async move { sink.save_cursor(cursor).await }).await
+        self.io(Touch::Changes, Box::pin(async move { sink.save_cursor(cursor).await })).await
     }
 
     async fn state(

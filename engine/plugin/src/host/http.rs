@@ -48,8 +48,9 @@ impl http::HostConnection for State {
         let connection = self.connection(&connection)?;
         let request = Request::from(request);
         let context = self.shared.requests.clone();
-        let response =
-            self.io(touch(&request), async move { connection.send(request, &context).await }).await?;
+        let response = self
+            .io(touch(&request), Box::pin(async move { connection.send(request, &context).await }))
+            .await?;
         Ok(response.into())
     }
 
@@ -68,7 +69,9 @@ impl http::HostConnection for State {
         // A download that fails leaves nothing under its name: only the request itself can change something.
         let touch = touch(&request);
         let work =
-            async move { connection.download(request, &folder, &name, options.into(), &context).await };
+            Box::pin(
+                async move { connection.download(request, &folder, &name, options.into(), &context).await },
+            );
         Ok(self.io(touch, work).await?.into())
     }
 
@@ -83,7 +86,7 @@ impl http::HostConnection for State {
         let folder = self.folder(&folder)?;
         let request = Request::from(request);
         let context = self.shared.requests.clone();
-        let work = async move { connection.upload(request, &folder, &name, &context).await };
+        let work = Box::pin(async move { connection.upload(request, &folder, &name, &context).await });
         Ok(self.io(Touch::Changes, work).await?.into())
     }
 
@@ -95,8 +98,9 @@ impl http::HostConnection for State {
         let connection = self.connection(&connection)?;
         let request = Request::from(request);
         let context = self.shared.requests.clone();
-        let incoming =
-            self.io(touch(&request), async move { connection.open(request, &context).await }).await?;
+        let incoming = self
+            .io(touch(&request), Box::pin(async move { connection.open(request, &context).await }))
+            .await?;
         Ok(self.table.push(IncomingHandle {
             status: incoming.status(),
             headers: incoming.headers().to_vec(),
@@ -130,8 +134,9 @@ impl http::HostIncoming for State {
         let body = self.table.get(&incoming)?.body.clone();
         let context = self.shared.requests.clone();
         let wait = Duration::from_millis(wait.into());
-        let piece =
-            self.io(Touch::Reads, async move { body.lock().await.read(wait, &context).await }).await?;
+        let piece = self
+            .io(Touch::Reads, Box::pin(async move { body.lock().await.read(wait, &context).await }))
+            .await?;
         Ok(piece.map(Into::into))
     }
 

@@ -34,18 +34,18 @@ impl storage::HostFolder for State {
         prefix: String,
     ) -> Result<Vec<storage::Entry>, Refusal> {
         let folder = self.folder(&folder)?;
-        let entries = self.io(Touch::Reads, async move { folder.list(&prefix).await }).await?;
+        let entries = self.io(Touch::Reads, Box::pin(async move { folder.list(&prefix).await })).await?;
         Ok(entries.into_iter().map(Into::into).collect())
     }
 
     async fn stat(&mut self, folder: Resource<Folder>, name: String) -> Result<storage::Entry, Refusal> {
         let folder = self.folder(&folder)?;
-        Ok(self.io(Touch::Reads, async move { folder.stat(&name).await }).await?.into())
+        Ok(self.io(Touch::Reads, Box::pin(async move { folder.stat(&name).await })).await?.into())
     }
 
     async fn read(&mut self, folder: Resource<Folder>, name: String) -> Result<Vec<u8>, Refusal> {
         let folder = self.folder(&folder)?;
-        Ok(self.io(Touch::Reads, async move { folder.read(&name).await }).await?.into())
+        Ok(self.io(Touch::Reads, Box::pin(async move { folder.read(&name).await })).await?.into())
     }
 
     async fn write(
@@ -55,17 +55,20 @@ impl storage::HostFolder for State {
         data: Vec<u8>,
     ) -> Result<storage::Entry, Refusal> {
         let folder = self.folder(&folder)?;
-        Ok(self.io(Touch::Changes, async move { folder.write(&name, data.into()).await }).await?.into())
+        Ok(self
+            .io(Touch::Changes, Box::pin(async move { folder.write(&name, data.into()).await }))
+            .await?
+            .into())
     }
 
     async fn delete(&mut self, folder: Resource<Folder>, name: String) -> Result<(), Refusal> {
         let folder = self.folder(&folder)?;
-        self.io(Touch::Changes, async move { folder.delete(&name).await }).await
+        self.io(Touch::Changes, Box::pin(async move { folder.delete(&name).await })).await
     }
 
     async fn rename(&mut self, folder: Resource<Folder>, from: String, to: String) -> Result<(), Refusal> {
         let folder = self.folder(&folder)?;
-        self.io(Touch::Changes, async move { folder.rename(&from, &to).await }).await
+        self.io(Touch::Changes, Box::pin(async move { folder.rename(&from, &to).await })).await
     }
 
     async fn drop(&mut self, folder: Resource<Folder>) -> wasmtime::Result<()> {
@@ -77,7 +80,7 @@ impl storage::HostFolder for State {
 impl storage::HostStore for State {
     async fn get(&mut self, store: Resource<Store>, key: String) -> Result<Option<storage::Stored>, Refusal> {
         let store = self.store(&store)?;
-        let stored = self.io(Touch::Reads, async move { store.get(&key).await }).await?;
+        let stored = self.io(Touch::Reads, Box::pin(async move { store.get(&key).await })).await?;
         Ok(stored.map(|stored| storage::Stored { value: stored.value.to_string(), version: stored.version }))
     }
 
@@ -90,17 +93,17 @@ impl storage::HostStore for State {
     ) -> Result<u64, Refusal> {
         let store = self.store(&store)?;
         let value = json(&value)?;
-        self.io(Touch::Changes, async move { store.put(&key, value, expected).await }).await
+        self.io(Touch::Changes, Box::pin(async move { store.put(&key, value, expected).await })).await
     }
 
     async fn delete(&mut self, store: Resource<Store>, key: String) -> Result<bool, Refusal> {
         let store = self.store(&store)?;
-        self.io(Touch::Changes, async move { store.delete(&key).await }).await
+        self.io(Touch::Changes, Box::pin(async move { store.delete(&key).await })).await
     }
 
     async fn list(&mut self, store: Resource<Store>, prefix: String) -> Result<Vec<String>, Refusal> {
         let store = self.store(&store)?;
-        self.io(Touch::Reads, async move { store.list(&prefix).await }).await
+        self.io(Touch::Reads, Box::pin(async move { store.list(&prefix).await })).await
     }
 
     async fn drop(&mut self, store: Resource<Store>) -> wasmtime::Result<()> {

@@ -111,8 +111,8 @@ impl<'w> Interpreter<'w> {
                             ends[index] = Some(end);
                             self.context.settle().await?;
                         }
-                        // The others come to their next stop before the process ends.
-                        Err(Stop::Suspended) => put_aside = Some(Stop::Suspended),
+                        // The others come to their next stop before the run is put aside.
+                        Err(stop @ (Stop::Suspended | Stop::Held(_))) => put_aside = Some(stop),
                         Err(stop) => return Err(stop),
                     }
                 }

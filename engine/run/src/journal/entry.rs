@@ -95,6 +95,9 @@ pub struct PinnedText {
 /// Texts by the id of their workflow.
 pub type PinnedTexts = BTreeMap<String, PinnedText>;
 
+/// The sha256 of components, lower-case hexadecimal, by the name of the plugin.
+pub type PinnedPlugins = BTreeMap<String, String>;
+
 /// What a person said about a call of unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,9 +108,11 @@ pub enum Verdict {
     NotDone,
 }
 
-/// One fact about a run. Entries are only ever added.
+/// One fact about a run. Entries are only ever added, and what an earlier version wrote is read for ever
+/// (`tests/fixtures/journals`). What a later version wrote and this one does not know is refused, never left out: a run is
+/// not continued by half of its record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Entry {
     /// The first entry.
     Created {
@@ -120,6 +125,12 @@ pub enum Entry {
     TextsPinned {
         /// By id.
         texts: PinnedTexts,
+    },
+    /// The components of the plugins that the run's texts name, once it begins: the run goes by them. Runs that an earlier
+    /// version began have none of this; they are pinned when they are next taken up.
+    PluginsPinned {
+        /// By plugin name.
+        plugins: PinnedPlugins,
     },
     /// When the run, or a workflow that a step calls, has to have ended.
     DeadlineSet {
@@ -237,7 +248,8 @@ pub enum Entry {
         attempt: u32,
         /// The workflow text from now on, where it is another one than before.
         digest: Option<String>,
-        /// The texts of the workflows that it names, where they may be others than before.
+        /// The texts of the workflows that it names, where they may be others than before. Then the run is not pinned to
+        /// components any more either, and the next execution pins it to those that are there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         texts: Option<PinnedTexts>,
         /// Accepted inputs from now on, where they were edited.
@@ -263,12 +275,36 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// Every kind of entry.
+    pub(crate) const KINDS: [&'static str; 19] = [
+        "created",
+        "texts-pinned",
+        "plugins-pinned",
+        "deadline-set",
+        "workflow-called",
+        "alert-due",
+        "items-listed",
+        "attempt-started",
+        "attempt-ended",
+        "waiting",
+        "undo-registered",
+        "place-ended",
+        "rollback-started",
+        "undone",
+        "event-taken",
+        "cancel-asked",
+        "reopened",
+        "decided",
+        "run-ended",
+    ];
+
     /// The word for the kind of entry, e.g. `attempt-started`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Created { .. } => "created",
             Self::TextsPinned { .. } => "texts-pinned",
+            Self::PluginsPinned { .. } => "plugins-pinned",
             Self::DeadlineSet { .. } => "deadline-set",
             Self::WorkflowCalled { .. } => "workflow-called",
             Self::AlertDue { .. } => "alert-due",

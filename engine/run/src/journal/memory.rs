@@ -117,9 +117,11 @@ impl Journal for MemoryJournal {
         if let Some(key) = busy {
             return Err(JournalError::KeyBusy { key });
         }
+        // Whoever takes its own claim over has not died.
+        let own = run.lease.as_ref().is_some_and(|(holder, _)| holder == owner);
+        run.crashes += u32::from(!own);
         run.lease = Some((owner.to_owned(), until));
         run.epoch += 1;
-        run.crashes += 1;
         run.header.status = Status::Running;
         Ok(Claim { run: id, epoch: run.epoch, crashes: run.crashes })
     }

@@ -7,7 +7,9 @@ use bascule_workflow::failure::{Effect, Failure};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::journal::{AttemptId, Entry, Item, Outcome, PinnedTexts, Role, RunId, Timed, Verdict};
+use crate::journal::{
+    AttemptId, Entry, Item, Outcome, PinnedPlugins, PinnedTexts, Role, RunId, Timed, Verdict,
+};
 use crate::place::Place;
 use crate::status::{Counts, Status};
 
@@ -24,6 +26,8 @@ pub struct Memory {
     pub cancel_asked: bool,
     /// The texts of the workflows that the run's own one names, once it has begun.
     pub texts: PinnedTexts,
+    /// The components that it goes by, once it has begun; `None` as well where an earlier version began it.
+    pub plugins: Option<PinnedPlugins>,
     /// When the run (`None`), or a workflow that is called at a place, has to have ended.
     pub deadlines: HashMap<Option<Place>, Timestamp>,
     /// The run of the `on-failure` workflow that was announced.
@@ -168,6 +172,7 @@ impl Memory {
                 self.trigger = trigger;
             }
             Entry::TextsPinned { texts } => self.texts = texts,
+            Entry::PluginsPinned { plugins } => self.plugins = Some(plugins),
             Entry::DeadlineSet { place, due_at } => {
                 self.deadlines.insert(place, due_at);
             }
@@ -202,6 +207,9 @@ impl Memory {
                 let changed = digest.is_some()
                     || inputs.is_some()
                     || texts.as_ref().is_some_and(|texts| *texts != self.texts);
+                if texts.is_some() {
+                    self.plugins = None;
+                }
                 self.texts = texts.unwrap_or_else(|| std::mem::take(&mut self.texts));
                 self.inputs = inputs.unwrap_or_else(|| std::mem::take(&mut self.inputs));
                 self.reopen(attempt, changed);

@@ -8,11 +8,11 @@ mod schema;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bascule_database::{Database, DatabaseError};
+use bascule_database::{Database, DatabaseError, Statements};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row;
 
 use crate::journal::{
     Batch, Claim, Entry, Filter, Journal, JournalError, LogLine, NewRun, OnceDone, Reopening, Revision,
@@ -21,7 +21,7 @@ use crate::journal::{
 use crate::place::Place;
 pub use admit::CancelAsked;
 pub use prune::{Aged, Removed};
-use rows::{EntryRow, HEADER, RunEffect, header, instant, read_failed, run_id, store};
+use rows::{EntryRow, HEADER, RunEffect, header, instant, not_understood, read_failed, run_id, store};
 use schema::STEPS;
 
 /// Keeps runs in the project's database.
@@ -84,20 +84,21 @@ impl SqliteJournal {
     }
 }
 
-async fn insert_text(tx: &mut SqliteConnection, digest: &str, text: &str) -> Result<(), DatabaseError> {
-    sqlx::query("INSERT INTO workflow_text (digest, text) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING")
-        .bind(digest)
-        .bind(text)
-        .execute(tx)
-        .await?;
-    Ok(())
-}
+const INSERT_TEXT: &str =
+    "INSERT INTO workflow_text (digest, text) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
 
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn create(&self, run: NewRun) -> Result<(), JournalError> {
         self.database
-            .write(move |tx| async move { Self::insert_run(tx, &run).await }.boxed())
+            .write(move |tx| {
+                async move {
+                    let mut all = Statements::default();
+                    Self::insert_run(&mut all, &run)?;
+                    all.run(tx).await.map(drop)
+                }
+                .boxed()
+            })
             .await
             .map_err(store)
     }
@@ -118,7 +119,7 @@ impl Journal for SqliteJournal {
                 async move {
                     let row = sqlx::query_as(
                         "UPDATE run SET status = 'running', owner = $2, lease_until = $3, epoch = epoch + 1,
-                                        crashes = crashes + 1
+                                        crashes = crashes + CASE WHEN owner = $2 THEN 0 ELSE 1 END
                          WHERE id = $1 AND status IN ('queued', 'running')
                            AND (owner IS NULL OR owner = $2 OR lease_until <= $4)
                          RETURNING epoch, crashes",
@@ -186,11 +187,12 @@ impl Journal for SqliteJournal {
                     let Some((first, first_line)) = next else {
                         return Ok(false);
                     };
+                    let mut all = Statements::default();
                     for (row, number) in rows.iter().zip(first..) {
-                        row.insert(&mut *tx, run, number).await?;
+                        row.add_to(&mut all, run, number);
                     }
                     for (line, number) in lines.iter().zip(first_line..) {
-                        sqlx::query(
+                        all.add(
                             "INSERT INTO run_line (run_id, number, at, place, level, message)
                              VALUES ($1, $2, $3, $4, $5, $6)",
                         )
@@ -199,10 +201,9 @@ impl Journal for SqliteJournal {
                         .bind(line.at.as_microsecond())
                         .bind(line.place.as_str())
                         .bind(&line.level)
-                        .bind(&line.message)
-                        .execute(&mut *tx)
-                        .await?;
+                        .bind(&line.message);
                     }
+                    all.run(tx).await?;
                     Ok(true)
                 }
                 .boxed()
@@ -219,7 +220,7 @@ impl Journal for SqliteJournal {
             .write(move |tx| {
                 async move {
                     if let Revision::Reopen(Reopening { text: Some((digest, text)), .. }) = &revision {
-                        insert_text(&mut *tx, digest, text).await?;
+                        sqlx::query(INSERT_TEXT).bind(digest).bind(text.as_ref()).execute(&mut *tx).await?;
                     }
                     let old: Option<String> =
                         sqlx::query_scalar("SELECT digest FROM run WHERE id = $1 AND status NOT IN ('queued', 'running') AND removing IS NULL")
@@ -273,7 +274,7 @@ impl Journal for SqliteJournal {
 
     async fn read(&self, run: RunId) -> Result<Vec<Timed>, JournalError> {
         let rows = sqlx::query(
-            "SELECT e.at, coalesce(e.body, v.body) AS body
+            "SELECT e.number, e.kind, e.at, coalesce(e.body, v.body) AS body
              FROM journal_entry e LEFT JOIN journal_value v ON v.sha256 = e.value
              WHERE e.run_id = $1 ORDER BY e.number",
         )
@@ -287,8 +288,10 @@ impl Journal for SqliteJournal {
         rows.iter()
             .map(|row| {
                 let text: &str = row.try_get("body").map_err(read_failed)?;
-                let entry = serde_json::from_str(text)
-                    .map_err(|error| JournalError::Unreadable { run, reason: error.to_string() })?;
+                let entry = match serde_json::from_str(text) {
+                    Ok(entry) => entry,
+                    Err(error) => return Err(not_understood(run, row, &error)?),
+                };
                 Ok(Timed { at: instant(row, "at")?, entry })
             })
             .collect()

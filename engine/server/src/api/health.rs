@@ -14,7 +14,7 @@ use crate::state::Shared;
 /// In order or not, and nothing else: anybody may ask.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct State {
-    /// `ok`, `stopping`, `disk-full`, `broken`
+    /// `ok`, `starting`, `stopping`, `disk-full`, `broken`
     status: &'static str,
 }
 
@@ -23,7 +23,7 @@ pub(crate) async fn health(Of(shared): Of<Arc<Shared>>) -> Response {
     if shared.parts.database.broken().is_some() { told("broken") } else { told("ok") }
 }
 
-/// 503 also while the server stops, and while the disk is full.
+/// 503 also before every schedule is planned and other commands find the server, while it stops, and while the disk is full.
 pub(crate) async fn ready(Of(shared): Of<Arc<Shared>>) -> Response {
     if shared.parts.database.broken().is_some() {
         told("broken")
@@ -31,6 +31,8 @@ pub(crate) async fn ready(Of(shared): Of<Arc<Shared>>) -> Response {
         told("stopping")
     } else if shared.is_short_of_room() {
         told("disk-full")
+    } else if !shared.open.is_cancelled() {
+        told("starting")
     } else {
         told("ok")
     }

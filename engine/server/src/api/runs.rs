@@ -133,7 +133,9 @@ pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
     Path(run): Path<String>,
 ) -> Result<Json<RunDetail>, Refusal> {
-    Ok(Json(record(&shared, &run).await?.into()))
+    let record = record(&shared, &run).await?;
+    let held = shared.parts.dispatcher.held().into_iter().find(|held| held.run == record.header.id);
+    Ok(Json(RunDetail { held: held.map(Into::into), ..record.into() }))
 }
 
 pub(crate) async fn steps(

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use bascule_run::RunId;
 use bascule_trigger::event::SourceState;
+use bascule_trigger::overdue::Watch;
 use bascule_trigger::schedule::{Next, Slot, SlotFilter, SlotState, Upcoming};
+use bascule_workflow::quantity::duration_text;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -85,6 +87,56 @@ pub(crate) async fn upcoming(
     let count = usize::try_from(limit(asked.limit)).unwrap_or(usize::MAX);
     let next = Next { workflow: asked.workflow, count };
     Json(shared.parts.scheduler.upcoming(&next).into_iter().map(Into::into).collect())
+}
+
+/// A workflow that is watched for success.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WatchView {
+    /// The workflow that is told.
+    workflow: String,
+    /// Its trigger.
+    trigger: String,
+    /// The workflow that is watched.
+    watched: String,
+    /// How long it may take to succeed again, e.g. `1d2h`.
+    no_success_for: String,
+    /// Its last run that succeeded or recovered.
+    #[schema(value_type = Option<String>)]
+    last_success: Option<RunId>,
+    /// When that ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_success_at: Option<Timestamp>,
+    /// When it is overdue, or has been since.
+    #[schema(value_type = String, format = DateTime)]
+    due_at: Timestamp,
+    /// That has passed.
+    overdue: bool,
+    /// When it was told.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    told_at: Option<Timestamp>,
+}
+
+impl WatchView {
+    fn of(watch: Watch, now: Timestamp) -> Self {
+        Self {
+            workflow: watch.workflow,
+            trigger: watch.trigger,
+            watched: watch.name,
+            no_success_for: duration_text(watch.no_success_for),
+            last_success: watch.last_success.map(|success| success.run),
+            last_success_at: watch.last_success.map(|success| success.at),
+            due_at: watch.due_at,
+            overdue: watch.due_at <= now,
+            told_at: watch.told_at,
+        }
+    }
+}
+
+pub(crate) async fn watches(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<WatchView>>, Refusal> {
+    let now = shared.parts.clock.now();
+    let watches = shared.parts.watcher.watches().await;
+    let watches = watches.map_err(|error| Refusal::internal("what is watched cannot be read", &error))?;
+    Ok(Json(watches.into_iter().map(|watch| WatchView::of(watch, now)).collect()))
 }
 
 /// An occurrence that was planned.

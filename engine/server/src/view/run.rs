@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
+
 use bascule_run::journal::{LogLine, Outcome, RunHeader};
 use bascule_run::record::{AttemptRecord, RunRecord, StepRecord, UndoRecord};
 use bascule_run::{Counts, RunId, Status};
+use bascule_trigger::dispatch::Held;
 use bascule_workflow::failure::{Effect, Failure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,6 +91,22 @@ impl From<Failure> for FailureView {
     }
 }
 
+/// What holds a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct HeldView {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) since: Timestamp,
+    /// What is missing, and how to mend it.
+    pub(crate) reason: String,
+}
+
+impl From<Held> for HeldView {
+    fn from(held: Held) -> Self {
+        Self { since: held.since, reason: held.reason }
+    }
+}
+
 /// A run with its steps.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct RunDetail {
@@ -99,6 +118,11 @@ pub(crate) struct RunDetail {
     /// What started it.
     #[schema(value_type = Object)]
     pub(crate) trigger: Value,
+    /// The components that it goes by: sha256 by plugin name. Empty as long as it has not begun.
+    #[schema(value_type = Object)]
+    pub(crate) plugins: BTreeMap<String, String>,
+    /// Why it cannot go on by itself, while that is so.
+    pub(crate) held: Option<HeldView>,
     /// `output:`, once it ended.
     pub(crate) output: Value,
     /// Why it did not succeed.
@@ -119,6 +143,8 @@ impl From<RunRecord> for RunDetail {
             run: record.header.into(),
             inputs: record.inputs,
             trigger: record.trigger,
+            plugins: record.plugins,
+            held: None,
             output: record.output,
             error: record.failure.map(Into::into),
             cancel_asked_at: record.cancel_asked_at,

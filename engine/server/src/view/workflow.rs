@@ -1,4 +1,5 @@
 use bascule_workflow::plan::{Input, InputType, Workflow};
+use bascule_workflow::quantity::duration_text;
 use bascule_workflow::trigger::{Body, Missed, Respond, Source, Trigger, WebhookAuth};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -224,6 +225,11 @@ impl TriggerView {
             Source::Workflow(after) => {
                 view.description =
                     format!("after {} ends {}", after.names.join(", "), after.statuses.join(", "));
+            }
+            Source::Overdue(overdue) => {
+                let names = overdue.names.join(", ");
+                view.description =
+                    format!("no success of {names} for {}", duration_text(overdue.no_success_for));
             }
             Source::File(file) => view.description = format!("a file {} in {}", file.pattern, file.folder),
         }

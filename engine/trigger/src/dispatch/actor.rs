@@ -7,7 +7,7 @@ use std::time::Duration;
 use bascule_database::Room;
 use bascule_run::RunId;
 use bascule_run::clock::later;
-use bascule_run::journal::{PinnedTexts, RunTexts};
+use bascule_run::journal::{PinnedPlugins, PinnedTexts, RunTexts};
 use bascule_workflow::plan::Workflow;
 use bascule_workflow::trigger::Trigger;
 use jiff::Timestamp;
@@ -253,7 +253,7 @@ impl Actor {
                 Kind::Last | Kind::All => {
                     sealed.into_run(self.shared.now()).ok_or_else(|| "nothing was left of it".to_owned())
                 }
-                Kind::Events => match self.trigger_of(&sealed) {
+                Kind::Events => match self.trigger_of(&sealed).await {
                     Ok((workflow, trigger)) => self.batch(&workflow, &trigger, sealed),
                     Err(reason) => {
                         tracing::error!(
@@ -271,7 +271,7 @@ impl Actor {
     }
 
     /// The trigger that a batch is of: as it stands now, else as it stood.
-    fn trigger_of(&self, sealed: &Sealed) -> Result<(Arc<Workflow>, Trigger), String> {
+    async fn trigger_of(&self, sealed: &Sealed) -> Result<(Arc<Workflow>, Trigger), String> {
         let book = &self.shared.parts.book;
         let of = |workflow: Arc<Workflow>| {
             let mut triggers = workflow.triggers.iter();
@@ -281,8 +281,13 @@ impl Actor {
         if let Some(found) = book.current(&sealed.workflow).and_then(of) {
             return Ok(found);
         }
-        let texts = RunTexts { text: Arc::clone(&sealed.text), named: PinnedTexts::default() };
-        let workflow = book.of_text(&sealed.workflow, &sealed.digest, &texts).map_err(|failure| {
+        let texts = RunTexts {
+            text: Arc::clone(&sealed.text),
+            named: PinnedTexts::default(),
+            plugins: PinnedPlugins::default(),
+        };
+        let found = book.of_text(&sealed.workflow, &sealed.digest, &texts).await;
+        let workflow = found.map_err(|failure| {
             format!("the workflow is not there any more, and its text cannot be used: {failure}")
         })?;
         of(workflow).ok_or_else(|| "the trigger is not there any more".to_owned())

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use bascule_database::DatabaseError;
-use bascule_run::clock::later;
-use bascule_run::journal::{Batch, Entry, JournalError, RunHeader, Timed};
+use bascule_run::invoke::NOT_THERE;
+use bascule_run::journal::{JournalError, PinnedPlugins, RunHeader, RunTexts};
 use bascule_run::record::RunRecord;
 use bascule_run::{RunError, RunId, RunOutcome, Status};
-use bascule_workflow::failure::{Effect, Failure, Kind};
 use bascule_workflow::plan::Workflow;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Held, Shared, header, tables};
@@ -54,16 +52,20 @@ async fn begin(shared: &Shared, run: RunId, cancel: CancellationToken) -> Result
         Err(reason) => return Ok(Finish::Held(reason)),
     };
     let outcome = match parts.runner.execute(run, workflow, cancel.clone()).await {
-        // It had begun after all, and gives its group back meanwhile: the texts of its beginning count.
-        Err(RunError::OtherText { .. }) => match begun_with(shared, &header).await? {
-            Ok(workflow) => parts.runner.execute(run, workflow, cancel).await,
-            Err(reason) => return Ok(Finish::Held(reason)),
-        },
+        // It had begun after all, and gives its group back meanwhile: the texts and plugins of its beginning count.
+        Err(RunError::OtherText { .. } | RunError::OtherPlugin { .. }) => {
+            match begun_with(shared, &header).await? {
+                Ok(workflow) => parts.runner.execute(run, workflow, cancel).await,
+                Err(reason) => return Ok(Finish::Held(reason)),
+            }
+        }
         outcome => outcome,
     };
     match outcome {
         Ok(outcome) => Ok(Finish::Ended(Box::new(outcome))),
-        Err(error @ RunError::OtherText { .. }) => Ok(Finish::Held(chain(&error))),
+        Err(error @ (RunError::OtherText { .. } | RunError::OtherPlugin { .. } | RunError::Held { .. })) => {
+            Ok(Finish::Held(chain(&error)))
+        }
         Err(error) => Err(error),
     }
 }
@@ -90,12 +92,26 @@ async fn begun_with(
     shared: &Shared,
     header: &RunHeader,
 ) -> Result<Result<Arc<Workflow>, String>, JournalError> {
-    let RunHeader { id, workflow, digest, .. } = header;
-    let texts = shared.parts.journal.texts(*id).await?;
-    let found = shared.parts.book.of_text(workflow, digest, &texts);
-    Ok(found.map_err(|failure| {
-        format!("the text of `{workflow}` that it began with cannot be used any more: {failure}")
-    }))
+    let texts = shared.parts.journal.texts(header.id).await?;
+    Ok(checked(shared, header, &texts).await)
+}
+
+/// The texts as a run of its own that begins now has them: with the plugins of now.
+pub(super) async fn with_present_plugins(
+    shared: &Shared,
+    header: &RunHeader,
+) -> Result<Result<Arc<Workflow>, String>, JournalError> {
+    let texts = shared.parts.journal.texts(header.id).await?;
+    let texts = RunTexts { plugins: PinnedPlugins::default(), ..texts };
+    Ok(checked(shared, header, &texts).await)
+}
+
+async fn checked(shared: &Shared, header: &RunHeader, texts: &RunTexts) -> Result<Arc<Workflow>, String> {
+    let RunHeader { workflow, digest, .. } = header;
+    shared.parts.book.of_text(workflow, digest, texts).await.map_err(|failure| match &failure.code {
+        Some(code) if code == NOT_THERE => failure.message,
+        _ => format!("the text of `{workflow}` that it began with cannot be used any more: {failure}"),
+    })
 }
 
 impl Shared {
@@ -110,7 +126,7 @@ impl Shared {
             since
         };
         // It is found again on the next start in any case; the row is for people.
-        if let Err(error) = tables::hold(&self.parts.intake, run, since, Some(reason)).await {
+        if let Err(error) = tables::note_hold(self.parts.intake.database(), run, since, Some(reason)).await {
             tracing::error!(%run, %error, "cannot store why the run is held");
         }
     }
@@ -128,7 +144,9 @@ impl Shared {
     /// The run goes on.
     pub(super) async fn release(&self, run: RunId) {
         let was = self.state().held.remove(&run).is_some();
-        if was && let Err(error) = tables::hold(&self.parts.intake, run, self.now(), None).await {
+        if was
+            && let Err(error) = tables::note_hold(self.parts.intake.database(), run, self.now(), None).await
+        {
             tracing::error!(%run, %error, "cannot store that the run goes on");
         }
     }
@@ -140,21 +158,15 @@ impl Shared {
             // It waits for its turn; its record says that it is to be cancelled.
             return Ok(());
         };
-        let journal = &self.parts.journal;
-        let now = self.now();
-        let message = format!("cancelled by {who} while it could not go on ({reason}); nothing was undone");
-        let failure = Failure::new(Kind::Cancelled, message).with_effect(Effect::Unknown);
-        let claim =
-            journal.claim(run, "dispatcher", now, later(now, std::time::Duration::from_secs(60))).await?;
-        let ended = Entry::RunEnded {
-            status: Status::Interrupted,
-            output: Value::Null,
-            failure: Some(failure.clone()),
+        let why = format!("cancelled by {who} while it could not go on ({reason})");
+        let outcome = match self.parts.runner.abandon(run, &why).await {
+            Ok(outcome) => outcome,
+            Err(RunError::Journal(error)) => return Err(error),
+            // It goes on after all, and its record says that it is to be cancelled.
+            Err(_) => return Ok(()),
         };
-        let batch = Batch { entries: vec![Timed { at: now, entry: ended }], lines: Vec::new() };
-        journal.append(&claim, batch).await?;
         self.release(run).await;
-        self.tell(&Ended { run, status: Status::Interrupted, output: Value::Null, failure: Some(failure) });
+        self.tell(&Ended::from(&outcome));
         Ok(())
     }
 }

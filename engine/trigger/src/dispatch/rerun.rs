@@ -24,7 +24,7 @@ pub enum Rerun {
     },
     /// All of it, as a run of its own.
     FromStart {
-        /// By which text.
+        /// By which text; the plugins are those of now in any case.
         basis: Basis,
         /// With other inputs; by default with the same.
         inputs: Option<Map<String, Value>>,
@@ -77,7 +77,12 @@ impl Dispatcher {
                 Ok(run)
             }
             Rerun::FromStart { basis, inputs } => {
-                let workflow = self.text_for(&record, basis).await?;
+                let workflow = match basis {
+                    Basis::AsBegun => execute::with_present_plugins(&self.shared, &record.header)
+                        .await?
+                        .map_err(RerunError::Text)?,
+                    Basis::Latest => self.text_for(&record, basis).await?,
+                };
                 let mut trigger = record.trigger;
                 if let Value::Object(map) = &mut trigger {
                     map.insert("rerun_of".to_owned(), Value::from(run.to_string()));

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use bascule_database::DatabaseError;
+use bascule_database::{Database, DatabaseError};
 use bascule_run::{RunId, Status};
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -130,13 +130,16 @@ pub(super) async fn unpause(intake: &Intake, workflow: &str) -> Result<(), Datab
         .await
 }
 
-/// Runs that are held, of those that are still open.
-pub(super) async fn held(intake: &Intake) -> Result<Vec<Held>, DatabaseError> {
+/// Runs that are held, of those that are still open, sorted by their ids.
+///
+/// # Errors
+/// What the database says.
+pub async fn held_runs(database: &Database) -> Result<Vec<Held>, DatabaseError> {
     let rows = sqlx::query(
         "SELECT h.run_id, h.since, h.reason FROM run_hold h JOIN run r ON r.id = h.run_id
          WHERE r.status IN ('queued', 'running') ORDER BY h.run_id",
     )
-    .fetch_all(intake.database().readers())
+    .fetch_all(database.readers())
     .await?;
     rows.iter()
         .map(|row| {
@@ -149,15 +152,17 @@ pub(super) async fn held(intake: &Intake) -> Result<Vec<Held>, DatabaseError> {
         .collect()
 }
 
-/// Notes why a run cannot go on, or that it can again.
-pub(super) async fn hold(
-    intake: &Intake,
+/// Notes why a run cannot go on, or that it can again; for people.
+///
+/// # Errors
+/// What the database says.
+pub async fn note_hold(
+    database: &Database,
     run: RunId,
     at: Timestamp,
     reason: Option<String>,
 ) -> Result<(), DatabaseError> {
-    intake
-        .database()
+    database
         .write(move |tx| {
             async move {
                 let Some(reason) = reason else {

@@ -350,7 +350,7 @@ impl Intake {
                     };
                     let mut arrivals = Vec::new();
                     let (run, verdict, reason) = match &outcome {
-                        Ok(ready) => match store::begin(&mut *tx, ready, now, &mut arrivals).await? {
+                        Ok(ready) => match store::begin(&mut *tx, ready, None, now, &mut arrivals).await? {
                             Ok(run) => (Some(run), Verdict::Accepted, None),
                             Err(reason) => (None, Verdict::Skipped, Some(reason)),
                         },

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use bascule_database::DatabaseError;
+use bascule_database::{DatabaseError, Statements};
 use bascule_run::journal::{CancelAsked, SqliteJournal};
 use bascule_run::{RunId, Status};
 use bascule_workflow::admission::{Priority, WhenBusy};
@@ -57,32 +57,41 @@ pub(super) async fn seen(tx: &mut SqliteConnection, row: &Row) -> Result<Option<
         .transpose()
 }
 
+/// Stores a delivery by itself.
 pub(super) async fn insert(tx: &mut SqliteConnection, row: &Row) -> Result<(), DatabaseError> {
-    let at = row.received_at.as_microsecond();
-    sqlx::query(
-        "INSERT INTO delivery (id, workflow, source, dedupe, received_at, body_sha256, answer, verdict, reason,
-                               run_id, duplicates, last_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $5)",
-    )
-    .bind(row.id.to_string())
-    .bind(&row.workflow)
-    .bind(&row.source)
-    .bind(&row.dedupe)
-    .bind(at)
-    .bind(&row.body_sha256)
-    .bind(row.answer.map(i64::from))
-    .bind(row.verdict.name())
-    .bind(&row.reason)
-    .bind(row.run.map(|run| run.to_string()))
-    .execute(tx)
-    .await?;
-    Ok(())
+    let mut all = Statements::default();
+    row.add_to(&mut all);
+    all.run(tx).await.map(drop)
 }
 
-/// Stores the run as `queued`, unless its group is at work and it is not to wait: then the reason.
+impl Row {
+    /// What stores it; it returns no rows.
+    fn add_to(&self, all: &mut Statements) {
+        let at = self.received_at.as_microsecond();
+        all.add(
+            "INSERT INTO delivery (id, workflow, source, dedupe, received_at, body_sha256, answer, verdict, reason,
+                                   run_id, duplicates, last_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $5)",
+        )
+        .bind(self.id.to_string())
+        .bind(&self.workflow)
+        .bind(&self.source)
+        .bind(&self.dedupe)
+        .bind(at)
+        .bind(&self.body_sha256)
+        .bind(self.answer.map(i64::from))
+        .bind(self.verdict.name())
+        .bind(&self.reason)
+        .bind(self.run.map(|run| run.to_string()));
+    }
+}
+
+/// Stores the run as `queued`, with its delivery where it has one of its own, unless its group is at work and it is not to
+/// wait: then nothing, and the reason.
 pub(super) async fn begin(
     tx: &mut SqliteConnection,
     ready: &Ready,
+    delivery: Option<&Row>,
     now: Timestamp,
     arrivals: &mut Vec<Arrival>,
 ) -> Result<Result<RunId, String>, DatabaseError> {
@@ -100,17 +109,21 @@ pub(super) async fn begin(
             arrivals.push(replace(&mut *tx, *other, run.id, now).await?);
         }
     }
-    SqliteJournal::insert_run(&mut *tx, run).await?;
-    let number: i64 = sqlx::query_scalar(
+    let mut all = Statements::default();
+    SqliteJournal::insert_run(&mut all, run)?;
+    all.add(
         "INSERT INTO run_order (run_id, number, priority, depth)
          SELECT $1, coalesce(max(number), 0) + 1, $2, $3 FROM run_order
          RETURNING number",
     )
     .bind(run.id.to_string())
     .bind(rank(ready.priority))
-    .bind(i64::from(ready.depth))
-    .fetch_one(tx)
-    .await?;
+    .bind(i64::from(ready.depth));
+    if let Some(delivery) = delivery {
+        delivery.add_to(&mut all);
+    }
+    let rows = all.run(tx).await?;
+    let number: i64 = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("number")?;
     let order = Order { priority: Reverse(rank(ready.priority)), number, run: run.id };
     let concurrency_key = run.concurrency_key.clone();
     arrivals.push(Arrival::Run(Waiting { order, workflow: run.workflow.clone(), concurrency_key }));

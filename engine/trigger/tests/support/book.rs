@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use bascule_run::journal::RunTexts;
 use bascule_trigger::Book;
-use bascule_workflow::check::check;
+use bascule_workflow::check::{Surroundings, check_among};
 use bascule_workflow::failure::{Failure, Kind};
+use bascule_workflow::library::Library;
 use bascule_workflow::plan::Workflow;
 use bascule_workflow::problem::Look;
 use bascule_workflow::signature::{Capability, Function, Param, Plugin, Type};
@@ -42,9 +43,24 @@ fn plugins() -> BTreeMap<String, Plugin> {
     ])
 }
 
+/// The texts as workflows find each other.
+fn library<'t>(texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Library {
+    let mut library = Library::default();
+    for (id, text) in texts {
+        library.insert(&format!("{id}.yaml"), text);
+    }
+    library
+}
+
 /// A workflow of that text.
-fn checked(id: &str, text: &str, plugins: &BTreeMap<String, Plugin>) -> Result<Workflow, String> {
-    let (workflow, problems) = check(&format!("{id}.yaml"), text, plugins, None);
+fn checked(
+    id: &str,
+    text: &str,
+    plugins: &BTreeMap<String, Plugin>,
+    library: &Library,
+) -> Result<Workflow, String> {
+    let surroundings = Surroundings { plugins, project: None, library };
+    let (workflow, problems) = check_among(&format!("{id}.yaml"), text, surroundings);
     workflow.ok_or_else(|| problems.render(Look::Plain))
 }
 
@@ -53,8 +69,9 @@ impl Shelf {
         let texts = workflows.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())).collect();
         let shelf =
             Self { plugins: Mutex::new(plugins()), texts: Mutex::new(texts), version: watch::Sender::new(0) };
+        let library = library(workflows.iter().copied());
         for (id, text) in workflows {
-            if let Err(problems) = checked(id, text, &plugins()) {
+            if let Err(problems) = checked(id, text, &plugins(), &library) {
                 panic!("{problems}");
             }
         }
@@ -83,10 +100,12 @@ impl Shelf {
     }
 }
 
+#[async_trait::async_trait]
 impl Book for Shelf {
     fn current(&self, workflow: &str) -> Option<Arc<Workflow>> {
-        let text = self.texts.lock().unwrap().get(workflow).cloned()?;
-        checked(workflow, &text, &self.plugins.lock().unwrap()).ok().map(Arc::new)
+        let texts = self.texts.lock().unwrap().clone();
+        let library = library(texts.iter().map(|(id, text)| (id.as_str(), text.as_str())));
+        checked(workflow, texts.get(workflow)?, &self.plugins.lock().unwrap(), &library).ok().map(Arc::new)
     }
 
     fn all(&self) -> Vec<Arc<Workflow>> {
@@ -94,8 +113,15 @@ impl Book for Shelf {
         ids.iter().filter_map(|id| self.current(id)).collect()
     }
 
-    fn of_text(&self, workflow: &str, digest: &str, texts: &RunTexts) -> Result<Arc<Workflow>, Failure> {
-        let found = checked(workflow, &texts.text, &self.plugins.lock().unwrap());
+    async fn of_text(
+        &self,
+        workflow: &str,
+        digest: &str,
+        texts: &RunTexts,
+    ) -> Result<Arc<Workflow>, Failure> {
+        let all = self.texts.lock().unwrap().clone();
+        let library = library(all.iter().map(|(id, text)| (id.as_str(), text.as_str())));
+        let found = checked(workflow, &texts.text, &self.plugins.lock().unwrap(), &library);
         let found = found.map_err(|problems| Failure::new(Kind::Unsupported, problems))?;
         assert_eq!(found.digest, digest);
         Ok(Arc::new(found))

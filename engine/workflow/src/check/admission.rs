@@ -6,6 +6,7 @@ use crate::admission::{Collected, Concurrency, Debounce, Priority, WhenBusy};
 use crate::document::Node;
 use crate::expression::Template;
 use crate::problem::{Problem, codes};
+use crate::vocabulary::{CONCURRENCY, DEBOUNCE};
 
 /// Without `at-most:` a run begins after so many times `wait`, even if it is never quiet.
 const AT_MOST_WAITS: u32 = 10;
@@ -17,7 +18,7 @@ impl<'a> Checker<'a> {
             self.wrong_shape(node, "`concurrency`", "a map", &help);
             return None;
         }
-        let fields = self.map(node, "`concurrency`", &["group", "when-busy"])?;
+        let fields = self.map(node, &CONCURRENCY)?;
         let group = self
             .required(&fields, "group", "a name; runs of one group are under way one at a time")
             .and_then(|node| self.key_of_run(node, "group"));
@@ -41,7 +42,7 @@ impl<'a> Checker<'a> {
             self.wrong_shape(node, "`debounce`", "a map", &help);
             return None;
         }
-        let fields = self.map(node, "`debounce`", &["key", "wait", "at-most", "collect"])?;
+        let fields = self.map(node, &DEBOUNCE)?;
         let key = fields.get("key").and_then(|node| self.key_of_run(node, "key"));
         let wait = self
             .required(&fields, "wait", "how long it has to be quiet, for example 5s")

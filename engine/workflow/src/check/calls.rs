@@ -85,6 +85,9 @@ impl<'a> Checker<'a> {
             self.problems.report(problem);
             return None;
         };
+        if let Some(sha256) = &plugin.sha256 {
+            self.plugins.insert(plugin_name.to_owned(), sha256.clone());
+        }
         let Some(function) = plugin.functions.get(name) else {
             let found = one_of(name, plugin.functions.keys().map(String::as_str));
             let (_, last) = name.rsplit_once(['.', '/']).unwrap_or(("", name));

@@ -6,6 +6,7 @@ use super::Checker;
 use super::scope::{Scope, Shape};
 use crate::document::Node;
 use crate::plan::{Catch, Retry, Step};
+use crate::vocabulary::DEFAULTS;
 
 /// What steps get that do not say it themselves. They become part of each step when it is read.
 #[derive(Clone, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Defaults {
 impl<'a> Checker<'a> {
     /// Read before any step; expressions in `catch` see `inputs`, `run`, `trigger` and `error`.
     pub(super) fn defaults(&mut self, node: &Node, scope: &Scope<'a>) -> Defaults {
-        let Some(fields) = self.map(node, "`defaults`", &["retry", "timeout", "catch"]) else {
+        let Some(fields) = self.map(node, &DEFAULTS) else {
             return Defaults::default();
         };
         let retry = fields.get("retry").and_then(|node| self.retry(node));

@@ -8,6 +8,9 @@ use crate::document::{Data, Node};
 use crate::expression::{Expression, ExpressionError, PathSegment, Shape as Written, Template};
 use crate::problem::{Problem, codes};
 
+/// What messages say in place of a list that is written out.
+const WRITTEN_OUT: &str = "[..]";
+
 impl<'a> Checker<'a> {
     /// A condition: bare or as exactly one `${{ }}`.
     pub(super) fn condition(&mut self, node: &Node, key: &str, scope: &Scope<'a>) -> Option<Expression> {
@@ -48,10 +51,10 @@ impl<'a> Checker<'a> {
         Some((expression, shape.item()))
     }
 
-    /// `for-each: [entrance, exit]`
+    /// `for-each: [entrance, exit]`, as long as the file may be: it is data, and only expressions are kept short.
     fn written_items(&mut self, node: &Node, items: &[Node]) -> Option<(Expression, Shape<'a>)> {
-        let json = node.to_json().to_string();
-        if json.contains("${{") {
+        let value = node.to_json();
+        if value.to_string().contains("${{") {
             let message = "the items of a list that is written out cannot be expressions";
             self.problems.report(Problem::error(codes::EXPRESSION_TYPE, node.span, message).help(
                 "make the list itself the expression: `for-each: ${{ [inputs.first, inputs.second] }}`",
@@ -62,7 +65,7 @@ impl<'a> Checker<'a> {
             Some(Value::String(_)) if items.iter().all(|item| item.as_str().is_some()) => Shape::Text,
             _ => Shape::Unknown,
         };
-        match Expression::parse(&json) {
+        match Expression::of_value(value, WRITTEN_OUT) {
             Ok(expression) => Some((expression, shape)),
             Err(error) => {
                 let problem = Problem::error(codes::EXPRESSION, node.span, error.message.clone());

@@ -7,6 +7,7 @@ use crate::document::{Entry, Node, Span};
 use crate::expression::suggest;
 use crate::problem::{Problem, codes};
 use crate::quantity;
+use crate::vocabulary::MapDoc;
 
 /// A map whose keys are all known (the others are reported).
 pub(super) struct Fields<'n> {
@@ -101,12 +102,8 @@ impl Checker<'_> {
     }
 
     /// A map with known keys.
-    pub(super) fn map<'n>(
-        &mut self,
-        node: &'n Node,
-        what: &'static str,
-        keys: &[&str],
-    ) -> Option<Fields<'n>> {
+    pub(super) fn map<'n>(&mut self, node: &'n Node, map: &'static MapDoc) -> Option<Fields<'n>> {
+        let (what, keys) = (map.what, map.names());
         let Some(entries) = node.as_map() else {
             let shown: Vec<&str> = keys.iter().copied().take(6).collect();
             let help = format!("a map with keys such as {}", suggest::listing(&shown));
@@ -132,7 +129,7 @@ impl Checker<'_> {
                     hinted = true;
                     hint.to_owned()
                 }
-                (None, None) => format!("{what} has {}", all_of(keys)),
+                (None, None) => format!("{what} has {}", all_of(&keys)),
             };
             self.problems.report(problem.help(help));
         }

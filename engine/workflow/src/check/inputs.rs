@@ -6,11 +6,7 @@ use crate::expression::suggest;
 use crate::inputs::compile;
 use crate::plan::{Input, InputType};
 use crate::problem::{Problem, codes};
-
-const KEYS: [&str; 6] = ["type", "required", "default", "pattern", "values", "description"];
-
-const TYPES: [&str; 10] =
-    ["string", "integer", "number", "boolean", "uuid", "date", "date-time", "duration", "enum", "json"];
+use crate::vocabulary::{INPUT, INPUT_TYPES as TYPES};
 
 impl Checker<'_> {
     pub(super) fn input_declarations(&mut self, node: &Node) -> Vec<Input> {
@@ -53,7 +49,7 @@ impl Checker<'_> {
             input.ty = of_word(word, Vec::new());
             return Some(input);
         }
-        let fields = self.map(node, "an input", &KEYS)?;
+        let fields = self.map(node, &INPUT)?;
         input.description = fields.get("description").and_then(|node| self.text_of(node, "description"));
         input.required =
             fields.get("required").and_then(|node| self.boolean(node, "required")).unwrap_or(false);

@@ -10,6 +10,7 @@ use crate::expression::suggest;
 use crate::failure::Kind;
 use crate::plan::{Action, Call, Catch, Poll, Retry, Selector, Step, Verify};
 use crate::problem::{Problem, codes};
+use crate::vocabulary::{BACKOFF, CATCH, POLL, RETRY, UNDO, VERIFY};
 
 impl<'a> Checker<'a> {
     pub(super) fn retry(&mut self, node: &Node) -> Option<Retry> {
@@ -21,7 +22,7 @@ impl<'a> Checker<'a> {
             self.wrong_shape(node, "`retry`", "a map", &help);
             return None;
         }
-        let fields = self.map(node, "`retry`", &["attempts", "on", "backoff"])?;
+        let fields = self.map(node, &RETRY)?;
         let attempts = self
             .required(&fields, "attempts", "how often in all, the first attempt included")
             .and_then(|node| self.integer(node, "attempts", 1..=100));
@@ -31,7 +32,7 @@ impl<'a> Checker<'a> {
         };
         let (mut from, mut to) = (Duration::from_secs(1), None);
         if let Some(node) = fields.get("backoff")
-            && let Some(backoff) = self.map(node, "`backoff`", &["from", "to"])
+            && let Some(backoff) = self.map(node, &BACKOFF)
         {
             from = backoff.get("from").and_then(|node| self.duration(node, "from")).unwrap_or(from);
             to = backoff.get("to").and_then(|node| self.duration(node, "to"));
@@ -125,8 +126,7 @@ impl<'a> Checker<'a> {
         let mut entries = Vec::new();
         let mut shape = result.clone();
         for node in nodes {
-            let Some(fields) = self.map(node, "an entry of `catch`", &["on", "uses", "with", "output"])
-            else {
+            let Some(fields) = self.map(node, &CATCH) else {
                 continue;
             };
             let on =
@@ -166,7 +166,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn verify(&mut self, node: &Node, output: &Shape<'a>, scope: &Scope<'a>) -> Option<Verify> {
-        let fields = self.map(node, "`verify`", &["uses", "with", "assert", "within", "every"])?;
+        let fields = self.map(node, &VERIFY)?;
         let checked = self.call(&fields, Caller::Step, scope);
         let scope = scope.with("result", checked.result).with("output", output.clone());
         let assert = self
@@ -184,7 +184,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn poll(&mut self, node: &Node, result: &Shape<'a>, scope: &Scope<'a>) -> Option<Poll> {
-        let fields = self.map(node, "`poll`", &["until", "every", "within"])?;
+        let fields = self.map(node, &POLL)?;
         let scope = scope.with("result", result.clone());
         let until = self
             .required(&fields, "until", "a condition over `result`")
@@ -200,7 +200,7 @@ impl<'a> Checker<'a> {
     }
 
     pub(super) fn undo(&mut self, node: &Node, output: &Shape<'a>, scope: &Scope<'a>) -> Option<Call> {
-        let fields = self.map(node, "`undo`", &["uses", "with"])?;
+        let fields = self.map(node, &UNDO)?;
         let scope = scope.with("output", output.clone());
         self.call(&fields, Caller::Step, &scope).call
     }

@@ -10,6 +10,7 @@ use crate::document::Node;
 use crate::expression::suggest;
 use crate::problem::{Problem, codes};
 use crate::trigger::{Missed, Schedule};
+use crate::vocabulary::{MISSED, MISSED_POLICIES};
 
 impl Checker<'_> {
     pub(super) fn schedule(&mut self, fields: &Fields<'_>) -> Option<Schedule> {
@@ -22,11 +23,11 @@ impl Checker<'_> {
         if let Some(node) = fields.get("missed") {
             let mut policy = Some(node);
             if node.as_map().is_some() {
-                let fields = self.map(node, "`missed`", &["run", "within"])?;
+                let fields = self.map(node, &MISSED)?;
                 policy = self.required(&fields, "run", "one of skip, once, all");
                 missed_within = fields.get("within").and_then(|node| self.duration(node, "within"));
             }
-            missed = match policy.and_then(|node| self.word(node, "missed", &["skip", "once", "all"])) {
+            missed = match policy.and_then(|node| self.word(node, "missed", &MISSED_POLICIES)) {
                 Some("once") => Missed::Once,
                 Some("all") => Missed::All,
                 _ => Missed::Skip,

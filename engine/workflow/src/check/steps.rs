@@ -7,37 +7,10 @@ use super::scope::{Declared, Scope, Shape, Variable, block_output, loop_shape, s
 use crate::document::Node;
 use crate::plan::{Action, Call, ForEach, SkipIf, Step};
 use crate::problem::{Problem, codes};
-
-const KEYS: [&str; 22] = [
-    "id",
-    "name",
-    "uses",
-    "with",
-    "if",
-    "skip-if",
-    "for-each",
-    "as",
-    "key",
-    "parallel",
-    "pause",
-    "keep-going",
-    "retry",
-    "timeout",
-    "repeat",
-    "catch",
-    "verify",
-    "poll",
-    "once",
-    "undo",
-    "all-or-nothing",
-    "steps",
-];
+use crate::vocabulary::{MAX_PARALLEL, SKIP_IF, STEP};
 
 /// Keys that belong to a call and have no meaning on a block.
 const OF_CALLS: [&str; 9] = ["with", "retry", "timeout", "repeat", "catch", "verify", "poll", "once", "undo"];
-
-/// The most items of one `for-each` at a time.
-const MAX_PARALLEL: u32 = 1_000;
 
 /// Where a list of steps stands.
 #[derive(Clone)]
@@ -131,7 +104,7 @@ impl<'a> Checker<'a> {
             self.wrong_shape(node, "a step", "a map", &help);
             return None;
         }
-        let fields = self.map(node, "a step", &KEYS)?;
+        let fields = self.map(node, &STEP)?;
         let id = self.step_id(&fields).unwrap_or_else(|| default_id.to_owned());
         let name = fields.get("name").and_then(|node| self.text_of(node, "name"));
         let condition = fields.get("if").and_then(|node| self.condition(node, "if", scope));
@@ -223,7 +196,7 @@ impl<'a> Checker<'a> {
         if node.as_map().is_none() {
             return self.condition(node, "skip-if", scope).map(|when| SkipIf { when, reason: None });
         }
-        let fields = self.map(node, "`skip-if`", &["when", "reason"])?;
+        let fields = self.map(node, &SKIP_IF)?;
         let reason = fields.get("reason").and_then(|node| self.template(node, scope));
         let when = self.required(&fields, "when", "a condition")?;
         let when = self.condition(when, "skip-if.when", scope)?;

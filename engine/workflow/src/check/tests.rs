@@ -38,7 +38,7 @@ fn plugins() -> BTreeMap<String, Plugin> {
             function(vec![at(), param("sink", Type::Capability(Capability::Sink))], None),
         ),
     ]);
-    BTreeMap::from([("p".to_owned(), Plugin { name: "p".to_owned(), package: None, docs: None, functions })])
+    BTreeMap::from([("p".to_owned(), Plugin { name: "p".to_owned(), functions, ..Plugin::default() })])
 }
 
 fn problems(text: &str) -> Problems {
@@ -326,6 +326,52 @@ steps:
 }
 
 #[test]
+fn a_list_that_is_written_out_may_be_longer_than_an_expression() {
+    let items: String = (0..2_000)
+        .map(|number| format!("        - {{ id: {number}, ip: 192.0.2.1, note: \"a 'b' \\\\ {{{{ c\" }}\n"))
+        .collect();
+    assert!(items.len() > 20 * crate::expression::MAX_SOURCE_BYTES);
+    let text = format!(
+        "triggers:
+  - event:
+      for-each:
+{items}      as: place
+      key: ${{{{ place.id }}}}
+      uses: p/things.watch
+      with: {{ at: {{ connection: any, place: \"${{{{ place }}}}\" }} }}
+steps:
+  - {{ uses: p/things.put, with: {{ at: here, value: 1 }} }}
+"
+    );
+    let workflow = workflow(&text);
+    let Source::Event(event) = &workflow.triggers[0].source else { panic!("no event") };
+    let items = event.for_each.as_ref().unwrap().items.evaluate(&Names::new()).unwrap();
+    let items = items.as_array().unwrap();
+    assert_eq!(items.len(), 2_000);
+    assert_eq!(items[1_999], json!({ "id": 1_999, "ip": "192.0.2.1", "note": "a 'b' \\ {{ c" }));
+}
+
+#[test]
+fn an_expression_keeps_its_cap_where_a_written_list_has_none() {
+    let list = vec!["'entrance'"; 500].join(", ");
+    let text = format!(
+        "steps:\n  - for-each: \"${{{{ [{list}] }}}}\"\n    key: ${{{{ item }}}}\n    uses: p/things.put\n    with: {{ at: here, value: 1 }}\n"
+    );
+    let found = messages(&text);
+    assert!(
+        matches!(found.as_slice(), [only] if only.starts_with("WF060") && only.contains("4096 is the most")),
+        "{found:?}"
+    );
+    // 150 times 40 KB through one anchor: a small file, a large value.
+    let long = "x".repeat(40_000);
+    let again = vec!["*long"; 150].join(", ");
+    let text = format!(
+        "steps:\n  - for-each: [&long {long}, {again}]\n    key: ${{{{ item_index }}}}\n    uses: p/things.put\n    with: {{ at: here, value: 1 }}\n"
+    );
+    assert_eq!(messages(&text), ["WF060 the value is larger than 4 MiB"]);
+}
+
+#[test]
 fn aliases_report_their_mistake_once() {
     let text = "steps:
   - { uses: p/things.get, with: &w { at: here, some-key: 1 } }
@@ -370,4 +416,20 @@ fn a_workflow_of_400_lines_is_checked_in_milliseconds() {
     // The best of several, as other tests run beside it, and without optimisation.
     let best = (0..20).map(|_| once()).min().unwrap();
     assert!(best < Duration::from_millis(100), "{best:?}");
+}
+
+#[test]
+fn a_checked_workflow_says_which_components_its_text_was_held_against() {
+    let text = "triggers:\n  - event: { uses: q/things.watch, with: { at: { connection: here } } }\nsteps:\n  - uses: p/things.put\n    with: { at: here, value: 1 }\n";
+    let mut plugins = plugins();
+    let other = plugins["p"].clone();
+    plugins.insert(
+        "q".to_owned(),
+        Plugin { name: "q".to_owned(), sha256: Some("22".repeat(32)), ..other.clone() },
+    );
+    plugins.insert("r".to_owned(), Plugin { name: "r".to_owned(), sha256: Some("33".repeat(32)), ..other });
+    let (workflow, problems) = check("some-flow.yaml", text, &plugins, None);
+    let workflow = workflow.unwrap_or_else(|| panic!("{}", problems.render(Look::Plain)));
+    // `p` has no component behind it, `r` is not named.
+    assert_eq!(workflow.plugins, BTreeMap::from([("q".to_owned(), "22".repeat(32))]));
 }

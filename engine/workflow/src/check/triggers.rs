@@ -11,12 +11,13 @@ use crate::document::{Entry, Node};
 use crate::expression::{Template, suggest};
 use crate::problem::{Problem, codes};
 use crate::signature::Capability;
-use crate::trigger::{AfterWorkflow, Collect, END_STATUSES, Event, EventForEach, File, Source, Trigger};
+use crate::trigger::{
+    AfterWorkflow, Collect, END_STATUSES, Event, EventForEach, File, Overdue, Source, Trigger,
+};
+use crate::vocabulary::{CATCH_UP, COLLECT, Form, KeyDoc, MAX_COLLECTED, SHARED, TRIGGERS};
 
-const KINDS: [&str; 5] = ["schedule", "webhook", "event", "workflow", "file"];
-
-/// Keys that every trigger has.
-pub(super) const SHARED: [&str; 3] = ["id", "if", "inputs"];
+/// The shortest time that a workflow is watched for.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
 impl<'a> Checker<'a> {
     pub(super) fn trigger_list(&mut self, node: &Node) -> Vec<Trigger> {
@@ -31,9 +32,9 @@ impl<'a> Checker<'a> {
             let Some((kind, entry)) = self.trigger_kind(node) else {
                 continue;
             };
-            let count = counts.entry(kind).or_default();
+            let count = counts.entry(kind.key).or_default();
             *count += 1;
-            let default_id = format!("{kind}-{count}");
+            let default_id = format!("{}-{count}", kind.key);
             let Some(trigger) = self.trigger(kind, entry, default_id) else {
                 continue;
             };
@@ -50,7 +51,8 @@ impl<'a> Checker<'a> {
         triggers
     }
 
-    fn trigger_kind<'n>(&mut self, node: &'n Node) -> Option<(&'static str, &'n Entry)> {
+    fn trigger_kind<'n>(&mut self, node: &'n Node) -> Option<(&'static KeyDoc, &'n Entry)> {
+        let kinds = || TRIGGERS.iter().map(|doc| doc.key);
         let Some(entries) = node.as_map() else {
             let help = match node.as_str() {
                 Some(text) => format!("write `- {text}: {{ .. }}`"),
@@ -62,7 +64,7 @@ impl<'a> Checker<'a> {
         let mut found = None;
         for entry in entries {
             let key = entry.key.text.as_str();
-            match KINDS.into_iter().find(|kind| *kind == key) {
+            match TRIGGERS.iter().find(|doc| doc.key == key) {
                 Some(kind) if found.is_none() => found = Some((kind, entry)),
                 Some(_) => {
                     let problem = Problem::error(
@@ -73,16 +75,16 @@ impl<'a> Checker<'a> {
                     self.problems.report(problem.help("begin it with a `-` on a line of its own"));
                 }
                 None => {
-                    let help = match suggest::nearest(key, KINDS) {
+                    let help = match suggest::nearest(key, kinds()) {
                         Some(near) => format!("did you mean `{near}`?"),
                         None if key == "cron" => "write `- schedule: { cron: .. }`".to_owned(),
                         None if SHARED.contains(&key) || found.is_some() => {
-                            let kind = found.map_or("schedule", |(kind, _)| kind);
+                            let kind = found.map_or("schedule", |(kind, _): (&KeyDoc, _)| kind.key);
                             format!(
                                 "`{key}` stands inside: `- {kind}: {{ {key}: .. }}`, indented below `{kind}:`"
                             )
                         }
-                        None => format!("triggers are {}", suggest::listing(&KINDS)),
+                        None => format!("triggers are {}", suggest::listing(&kinds().collect::<Vec<_>>())),
                     };
                     let message = format!("`{key}` is not a trigger");
                     self.problems
@@ -93,30 +95,18 @@ impl<'a> Checker<'a> {
         found
     }
 
-    fn trigger(&mut self, kind: &'static str, entry: &Entry, default_id: String) -> Option<Trigger> {
-        let node = &entry.value;
-        let keys: &[&str] = match kind {
-            "schedule" => &["cron", "time-zone", "missed", "jitter"],
-            "webhook" => &super::webhooks::KEYS,
-            "event" => &["uses", "with", "for-each", "as", "key", "dedupe", "collect", "silence", "catch-up"],
-            "workflow" => &["name", "status"],
-            _ => &["folder", "pattern", "settle"],
+    fn trigger(&mut self, doc: &'static KeyDoc, entry: &Entry, default_id: String) -> Option<Trigger> {
+        let Form::Map(map) = doc.form else {
+            return None;
         };
-        let keys: Vec<&str> = keys.iter().copied().chain(SHARED).collect();
-        let what = match kind {
-            "schedule" => "`schedule`",
-            "webhook" => "`webhook`",
-            "event" => "`event`",
-            "workflow" => "`workflow`",
-            _ => "`file`",
-        };
+        let (kind, node) = (doc.key, &entry.value);
         if kind == "schedule"
             && let Some(text) = node.as_str()
         {
-            self.wrong_shape(node, what, "a map", &format!("write `schedule: {{ cron: \"{text}\" }}`"));
+            self.wrong_shape(node, map.what, "a map", &format!("write `schedule: {{ cron: \"{text}\" }}`"));
             return None;
         }
-        let fields = self.map(node, what, &keys)?;
+        let fields = self.map(node, map)?;
         let scope = Scope::of_trigger();
         let id = fields.get("id").and_then(|node| self.text_of(node, "id")).unwrap_or(default_id);
         let condition = fields.get("if").and_then(|node| self.condition(node, "if", &scope));
@@ -126,6 +116,7 @@ impl<'a> Checker<'a> {
             "webhook" => Source::Webhook(self.webhook(&fields, &scope)?),
             "event" => Source::Event(Box::new(self.event(&fields, &scope)?)),
             "workflow" => Source::Workflow(self.after_workflow(&fields)?),
+            "overdue" => Source::Overdue(self.overdue(&fields)?),
             _ => Source::File(self.file(&fields)?),
         };
         Some(Trigger { id, line: entry.key.span.line, source, condition, inputs })
@@ -228,7 +219,7 @@ impl<'a> Checker<'a> {
         let silence = fields.get("silence").and_then(|node| self.duration(node, "silence"));
         let collect = fields.get("collect").and_then(|node| self.collect(node));
         let catch_up = fields.get("catch-up").and_then(|node| {
-            let fields = self.map(node, "`catch-up`", &["uses", "with"])?;
+            let fields = self.map(node, &CATCH_UP)?;
             let scope = outer.with("trigger", Shape::Unknown);
             self.call(&fields, Caller::Step, &scope).call
         });
@@ -243,10 +234,10 @@ impl<'a> Checker<'a> {
     }
 
     fn collect(&mut self, node: &Node) -> Option<Collect> {
-        let fields = self.map(node, "`collect`", &["up-to", "within"])?;
+        let fields = self.map(node, &COLLECT)?;
         let up_to = self
             .required(&fields, "up-to", "the most events in one run")
-            .and_then(|node| self.integer(node, "up-to", 1..=10_000));
+            .and_then(|node| self.integer(node, "up-to", 1..=MAX_COLLECTED));
         let within = self
             .required(&fields, "within", "how long the first event waits for more, for example 2s")
             .and_then(|node| self.duration(node, "within"));
@@ -266,6 +257,44 @@ impl<'a> Checker<'a> {
             None => vec!["succeeded", "recovered"],
         };
         Some(AfterWorkflow { names, statuses })
+    }
+
+    /// Whoever watches the wrong name is told nothing for ever, so each has to be there.
+    fn overdue(&mut self, fields: &Fields<'_>) -> Option<Overdue> {
+        let names =
+            self.required(fields, "name", "the id of the other workflow, its file's name without .yaml");
+        let after = self
+            .required(fields, "no-success-for", "how long it may take to succeed again, for example 26h")
+            .and_then(|node| {
+                let time = self.duration(node, "no-success-for")?;
+                if time >= SHORTEST_WATCH {
+                    return Some(time);
+                }
+                self.problems.report(
+                    Problem::error(codes::BAD_DURATION, node.span, "nothing can succeed so often")
+                        .help("write 1s or more: a little longer than the time between two of its runs"),
+                );
+                None
+            });
+        let library = self.surroundings.library;
+        let mut watched = Vec::new();
+        for node in Self::one_or_more(names?) {
+            let Some(name) = self.text_of(node, "name") else { continue };
+            if name == self.id {
+                let message = format!("`{name}` would start itself");
+                self.problems.report(Problem::error(codes::RECURSION, node.span, message).help(
+                    "what does not succeed cannot tell of it either: put the trigger into a workflow of its own",
+                ));
+            } else if library.get(&name).is_none() {
+                let message = format!("there is no workflow `{name}`");
+                let help = Self::candidates(&name, library.ids())
+                    .unwrap_or_else(|| "a workflow is known by its file's name without .yaml".to_owned());
+                self.problems.report(Problem::error(codes::UNKNOWN_WORKFLOW, node.span, message).help(help));
+            } else {
+                watched.push(name);
+            }
+        }
+        Some(Overdue { names: watched, no_success_for: after? })
     }
 
     fn file(&mut self, fields: &Fields<'_>) -> Option<File> {

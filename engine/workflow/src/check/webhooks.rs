@@ -11,11 +11,7 @@ use crate::problem::{Problem, codes};
 use crate::quantity;
 use crate::signature::Capability;
 use crate::trigger::{Body, Respond, Source, Trigger, Webhook, WebhookAuth};
-
-pub(super) const KEYS: [&str; 10] =
-    ["path", "method", "auth", "addresses", "dedupe", "body", "max-body", "timeout", "respond", "within"];
-
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+use crate::vocabulary::{ANSWERS, BASIC, BODIES, BODY, DIGEST, ENCODINGS, HEADER, HMAC, METHODS, MULTIPART};
 
 impl<'a> Checker<'a> {
     pub(super) fn webhook(&mut self, fields: &Fields<'_>, scope: &Scope<'a>) -> Option<Webhook> {
@@ -52,9 +48,7 @@ impl<'a> Checker<'a> {
             .and_then(|node| self.duration(node, "timeout"))
             .unwrap_or(Duration::from_secs(10));
         let within = fields.get("within").and_then(|node| self.duration(node, "within"));
-        let word = fields
-            .get("respond")
-            .and_then(|node| self.word(node, "respond", &["accepted", "result", "empty"]));
+        let word = fields.get("respond").and_then(|node| self.word(node, "respond", &ANSWERS));
         let respond = match word {
             Some("result") => Respond::Result { within: within.unwrap_or(Duration::from_secs(30)) },
             Some("empty") => Respond::Empty,
@@ -164,15 +158,14 @@ impl<'a> Checker<'a> {
         };
         match key.text.as_str() {
             "hmac-sha256" => {
-                let keys = ["secret", "header", "timestamp-header", "tolerance", "prefix", "encoding"];
-                let fields = self.map(value, "`hmac-sha256`", &keys)?;
+                let fields = self.map(value, &HMAC)?;
                 let secret = self.secret(&fields, "secret");
                 let mut text = |key: &str| fields.get(key).and_then(|node| self.text_of(node, key));
                 let (header, timestamp_header, prefix) =
                     (text("header"), text("timestamp-header"), text("prefix"));
                 let tolerance = fields.get("tolerance").and_then(|node| self.duration(node, "tolerance"));
                 let encoding =
-                    fields.get("encoding").and_then(|node| self.word(node, "encoding", &["hex", "base64"]));
+                    fields.get("encoding").and_then(|node| self.word(node, "encoding", &ENCODINGS));
                 if timestamp_header.is_none() {
                     self.keys_exclude(
                         &fields,
@@ -191,7 +184,7 @@ impl<'a> Checker<'a> {
                 })
             }
             "header" => {
-                let fields = self.map(value, "`header`", &["name", "secret"])?;
+                let fields = self.map(value, &HEADER)?;
                 let name = self
                     .required(&fields, "name", "the header's name")
                     .and_then(|node| self.text_of(node, "name"));
@@ -199,8 +192,8 @@ impl<'a> Checker<'a> {
                 Some(WebhookAuth::Header { name: name?, secret: secret? })
             }
             kind @ ("basic" | "digest") => {
-                let what = if kind == "basic" { "`basic`" } else { "`digest`" };
-                let fields = self.map(value, what, &["user", "password"])?;
+                let map = if kind == "basic" { &BASIC } else { &DIGEST };
+                let fields = self.map(value, map)?;
                 let user = self
                     .required(&fields, "user", "the user's name")
                     .and_then(|node| self.text_of(node, "user"));
@@ -262,7 +255,7 @@ impl<'a> Checker<'a> {
 
     fn body(&mut self, node: &Node) -> Option<Body> {
         if node.as_map().is_none() {
-            return match self.word(node, "body", &["json", "form", "xml", "text", "multipart"])? {
+            return match self.word(node, "body", &BODIES)? {
                 "form" => Some(Body::Form),
                 "xml" => Some(Body::Xml),
                 "text" => Some(Body::Text),
@@ -275,9 +268,9 @@ impl<'a> Checker<'a> {
                 _ => Some(Body::Json),
             };
         }
-        let fields = self.map(node, "`body`", &["multipart"])?;
+        let fields = self.map(node, &BODY)?;
         let multipart = self.required(&fields, "multipart", "with the folder for the files")?;
-        let fields = self.map(multipart, "`multipart`", &["folder"])?;
+        let fields = self.map(multipart, &MULTIPART)?;
         let folder = self.required(&fields, "folder", "the name of a folder of `bascule.yaml`")?;
         let name = self.text_of(folder, "folder")?;
         self.capability_name(folder, &name, Capability::Folder, "folder")?;

@@ -64,6 +64,7 @@ static KEYS: &[KeyDoc] = &[
         "90d, 365d, 90d, 730d, 2GiB",
         "how long what is over is kept",
     ),
+    key("", "telemetry", "{ otlp: CONNECTION }", "none", "where traces of runs are sent"),
     key("connections", "description", "text", "none", "for people"),
     key(
         "connections",
@@ -280,6 +281,13 @@ static KEYS: &[KeyDoc] = &[
     key("connections.timeouts", "normal", "duration", "15 s", "calls of pace `normal`"),
     key("connections.timeouts", "slow", "duration", "60 s", "calls of pace `slow`"),
     key("connections.timeouts", "bulk", "duration", "60 s", "between the pieces of large bodies"),
+    key(
+        "telemetry",
+        "otlp",
+        "the keys of a connection",
+        "required",
+        "a collector of OpenTelemetry, by OTLP/HTTP with JSON; `/v1/traces` is added to its `url`",
+    ),
     key("folders", "path", "PATH", "required", "relative to the project folder, or absolute"),
     key("plugins", "file", "PATH", "required", "relative to the project folder, or absolute"),
     key("plugins", "sha256", "64 hexadecimal digits", "any", "the component's digest; another is refused"),

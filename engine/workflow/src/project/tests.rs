@@ -72,6 +72,7 @@ stores: { exported: {}, seen: }
 plugins: { isapi: { file: ./isapi.wasm, sha256: 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08 } }
 limits: { memory: 128MiB, call: 10m, runs: 8, expiry-warning: 14d }
 time-zone: Europe/Bucharest
+telemetry: { otlp: { url: "http://127.0.0.1:4318", auth: { headers: { X-Key: { secret: collector } } } } }
 retention: { runs: 30d, failed-runs: 60d, deliveries: 7d, once: 400d, max-size: 500MiB }
 "#;
 
@@ -120,6 +121,8 @@ fn a_file_with_every_key_is_read_as_it_says() {
     assert_eq!(project.stores.len(), 2);
     assert_eq!((project.limits.memory_bytes, project.limits.runs), (128 << 20, 8));
     assert_eq!(project.time_zone.as_deref(), Some("Europe/Bucharest"));
+    let collector = &project.telemetry.as_ref().unwrap().otlp;
+    assert!(collector.has_fixed_host() && collector.secrets().len() == 1);
     let days = |days: u64| Duration::from_secs(days * 86_400);
     assert_eq!(project.limits.expiry_warning, days(14));
     let kept = Retention {

@@ -11,22 +11,22 @@ use serde_json::Value;
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What is asked.
-pub(super) struct Ask<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) headers: &'a [(&'a str, &'a str)],
-    pub(super) body: &'a str,
+pub(in crate::torture) struct Ask<'a> {
+    pub(in crate::torture) method: &'a str,
+    pub(in crate::torture) path: &'a str,
+    pub(in crate::torture) headers: &'a [(&'a str, &'a str)],
+    pub(in crate::torture) body: &'a str,
 }
 
 /// An answer of which at least the status came in.
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(in crate::torture) struct Answer {
+    pub(in crate::torture) status: u16,
     /// The body, if all of it came in and it is JSON.
-    pub(super) body: Option<Value>,
+    pub(in crate::torture) body: Option<Value>,
 }
 
 /// Asks once. An error means that no status came back: what became of the request is not known.
-pub(super) fn ask(peer: SocketAddr, ask: &Ask<'_>) -> Result<Answer> {
+pub(in crate::torture) fn ask(peer: SocketAddr, ask: &Ask<'_>) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&peer, SILENCE)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
@@ -53,7 +53,7 @@ pub(super) fn ask(peer: SocketAddr, ask: &Ask<'_>) -> Result<Answer> {
 }
 
 /// Asks a peer that is not going to die, for JSON.
-pub(super) fn json(peer: SocketAddr, method: &str, path: &str, body: &str) -> Result<Value> {
+pub(in crate::torture) fn json(peer: SocketAddr, method: &str, path: &str, body: &str) -> Result<Value> {
     let answer = ask(peer, &Ask { method, path, headers: &[], body })?;
     ensure!(answer.status == 200, "{method} {path}: {}", answer.status);
     answer.body.with_context(|| format!("{method} {path}: an answer that is cut off or not JSON"))

@@ -12,32 +12,34 @@ use super::ledger::Ledger;
 use super::records::{Place, Records};
 
 /// What the judge is given.
-pub(super) struct Evidence<'a> {
-    pub(super) ledger: &'a Ledger,
-    pub(super) records: &'a Records,
+pub(in crate::torture) struct Evidence<'a> {
+    pub(in crate::torture) ledger: &'a Ledger,
+    pub(in crate::torture) records: &'a Records,
     /// By what it is (`row tick ..`, `user terminal-01 ..`), when it happened.
-    pub(super) effects: &'a BTreeMap<String, Vec<i64>>,
+    pub(in crate::torture) effects: &'a BTreeMap<String, Vec<i64>>,
     /// When the server was killed.
-    pub(super) kills: &'a [i64],
+    pub(in crate::torture) kills: &'a [i64],
+    /// Workflow, seconds between its slots, whether a slot may be skipped.
+    pub(in crate::torture) schedules: &'a [(&'static str, i64, bool)],
     /// Schedules were due from here (included) to there (included).
-    pub(super) due: (Timestamp, Timestamp),
+    pub(in crate::torture) due: (Timestamp, Timestamp),
     /// The folder of the exports.
-    pub(super) recordings: &'a Path,
+    pub(in crate::torture) recordings: &'a Path,
     /// sha256 of every recording that the recorder has.
-    pub(super) recorded: &'a BTreeSet<String>,
+    pub(in crate::torture) recorded: &'a BTreeSet<String>,
 }
 
 /// What was found.
 #[derive(Default)]
-pub(super) struct Judgement {
+pub(in crate::torture) struct Judgement {
     /// Every breach of a promise, in words.
-    pub(super) faults: Vec<String>,
+    pub(in crate::torture) faults: Vec<String>,
     /// What there was to judge.
-    pub(super) counts: BTreeMap<&'static str, u64>,
+    pub(in crate::torture) counts: BTreeMap<&'static str, u64>,
 }
 
 impl Judgement {
-    pub(super) fn of(evidence: &Evidence<'_>) -> Result<Self> {
+    pub(in crate::torture) fn of(evidence: &Evidence<'_>) -> Result<Self> {
         let mut judgement = Self::default();
         judgement.runs(evidence);
         judgement.deliveries(evidence);
@@ -127,7 +129,7 @@ impl Judgement {
 
     /// Each instant that was due has one row; that of the tick one run, that of the export one run or a reason.
     fn slots(&mut self, evidence: &Evidence<'_>) {
-        for (workflow, every, may_skip) in [("tick", 1, false), ("export", 5, true)] {
+        for &(workflow, every, may_skip) in evidence.schedules {
             let mut rows = BTreeMap::new();
             for slot in evidence.records.slots.iter().filter(|slot| slot.workflow == workflow) {
                 rows.insert(slot.slot_at, slot);
@@ -323,6 +325,7 @@ mod tests {
             records,
             effects,
             kills: &[KILL],
+            schedules: &crate::torture::serve::SCHEDULES,
             due: (second, second),
             recordings: folder.path(),
             recorded: &BTreeSet::new(),

@@ -13,15 +13,15 @@ use serde_json::json;
 
 /// One delivery, however often it was sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Delivery {
+pub(in crate::torture) struct Delivery {
     /// How often it was answered with 2xx.
-    pub(super) acknowledged: u32,
+    pub(in crate::torture) acknowledged: u32,
     /// Every run that an answer named.
-    pub(super) runs: BTreeSet<String>,
+    pub(in crate::torture) runs: BTreeSet<String>,
 }
 
 /// All of it; a copy of each line goes to a file for whoever looks later.
-pub(super) struct Ledger {
+pub(in crate::torture) struct Ledger {
     state: Mutex<State>,
     acknowledged: AtomicU64,
     file: Mutex<File>,
@@ -35,13 +35,13 @@ struct State {
 }
 
 impl Ledger {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(in crate::torture) fn open(path: &Path) -> Result<Self> {
         let file = Mutex::new(File::create(path)?);
         Ok(Self { state: Mutex::default(), acknowledged: AtomicU64::new(0), file })
     }
 
     /// The server answered this delivery with 2xx; `run` is what the answer named.
-    pub(super) fn acknowledged(&self, number: &str, run: Option<&str>) -> Result<()> {
+    pub(in crate::torture) fn acknowledged(&self, number: &str, run: Option<&str>) -> Result<()> {
         let mut state = self.state();
         let delivery = state.deliveries.entry(number.to_owned()).or_default();
         delivery.acknowledged += 1;
@@ -52,26 +52,26 @@ impl Ledger {
     }
 
     /// Somebody passed a terminal.
-    pub(super) fn passed(&self, person: &str, terminal: &str) -> Result<()> {
+    pub(in crate::torture) fn passed(&self, person: &str, terminal: &str) -> Result<()> {
         self.state().passages.insert(person.to_owned(), terminal.to_owned());
         self.keep(&json!({ "at": Timestamp::now(), "passed": person, "terminal": terminal }))
     }
 
     /// The server was killed.
-    pub(super) fn killed(&self, at: Timestamp) -> Result<()> {
+    pub(in crate::torture) fn killed(&self, at: Timestamp) -> Result<()> {
         self.keep(&json!({ "at": at, "killed": true }))
     }
 
     /// How many answers with 2xx there were.
-    pub(super) fn answers(&self) -> u64 {
+    pub(in crate::torture) fn answers(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
-    pub(super) fn deliveries(&self) -> BTreeMap<String, Delivery> {
+    pub(in crate::torture) fn deliveries(&self) -> BTreeMap<String, Delivery> {
         self.state().deliveries.clone()
     }
 
-    pub(super) fn passages(&self) -> BTreeMap<String, String> {
+    pub(in crate::torture) fn passages(&self) -> BTreeMap<String, String> {
         self.state().passages.clone()
     }
 

@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use crate::torture::Random;
 
 /// What the senders know.
-pub(super) const HOOK_SECRET: &str = "torture-hook-shared-key";
+pub(in crate::torture) const HOOK_SECRET: &str = "torture-hook-shared-key";
 
 /// How many send webhooks.
 const SENDERS: u64 = 2;
@@ -24,16 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(15);
 
 /// What all of the load shares.
-pub(super) struct Target {
-    pub(super) server: SocketAddr,
-    pub(super) control: SocketAddr,
-    pub(super) terminals: Vec<String>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) seed: u64,
+pub(in crate::torture) struct Target {
+    pub(in crate::torture) server: SocketAddr,
+    pub(in crate::torture) control: SocketAddr,
+    pub(in crate::torture) terminals: Vec<String>,
+    pub(in crate::torture) ledger: Arc<Ledger>,
+    pub(in crate::torture) seed: u64,
 }
 
 /// The load under way.
-pub(super) struct Load {
+pub(in crate::torture) struct Load {
     threads: Vec<JoinHandle<Result<()>>>,
     signs: Arc<Signs>,
 }
@@ -47,7 +47,7 @@ struct Signs {
 }
 
 impl Load {
-    pub(super) fn start(target: Target) -> Self {
+    pub(in crate::torture) fn start(target: Target) -> Self {
         let signs = Arc::new(Signs::default());
         let target = Arc::new(target);
         let mut threads = Vec::new();
@@ -61,17 +61,17 @@ impl Load {
     }
 
     /// The server was started again; copies that were kept back may follow.
-    pub(super) fn restarted(&self) {
+    pub(in crate::torture) fn restarted(&self) {
         self.signs.restarts.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Whether one of its threads has given up.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(in crate::torture) fn has_failed(&self) -> bool {
         self.signs.failed.load(Ordering::SeqCst)
     }
 
     /// Nothing new; returns when everything that was begun is acknowledged.
-    pub(super) fn stop(self) -> Result<()> {
+    pub(in crate::torture) fn stop(self) -> Result<()> {
         self.signs.stop.store(true, Ordering::SeqCst);
         for thread in self.threads {
             thread.join().map_err(|_| anyhow!("a thread of the load died"))??;

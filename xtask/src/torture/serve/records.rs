@@ -10,33 +10,33 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 /// A row of `run`. Instants are microseconds since 1970, here and below.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
-    pub(super) id: String,
-    pub(super) workflow: String,
-    pub(super) status: String,
-    pub(super) problem: Option<String>,
+pub(in crate::torture) struct Run {
+    pub(in crate::torture) id: String,
+    pub(in crate::torture) workflow: String,
+    pub(in crate::torture) status: String,
+    pub(in crate::torture) problem: Option<String>,
     /// When it was taken up again by an operator, after it had ended.
-    pub(super) reopened: Option<i64>,
+    pub(in crate::torture) reopened: Option<i64>,
 }
 
 /// A row of `delivery` that has a key.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
-    pub(super) workflow: String,
-    pub(super) dedupe: String,
-    pub(super) verdict: String,
-    pub(super) run_id: Option<String>,
-    pub(super) duplicates: i64,
+pub(in crate::torture) struct Delivery {
+    pub(in crate::torture) workflow: String,
+    pub(in crate::torture) dedupe: String,
+    pub(in crate::torture) verdict: String,
+    pub(in crate::torture) run_id: Option<String>,
+    pub(in crate::torture) duplicates: i64,
 }
 
 /// A row of `slot`.
 #[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) workflow: String,
-    pub(super) slot_at: i64,
-    pub(super) state: String,
-    pub(super) run_id: Option<String>,
-    pub(super) occurrences: i64,
+pub(in crate::torture) struct Slot {
+    pub(in crate::torture) workflow: String,
+    pub(in crate::torture) slot_at: i64,
+    pub(in crate::torture) state: String,
+    pub(in crate::torture) run_id: Option<String>,
+    pub(in crate::torture) occurrences: i64,
 }
 
 /// Run, instant, kind, place, body.
@@ -46,31 +46,31 @@ type Accepted = (String, String, String, Option<String>, i64);
 
 /// A step or item with its calls.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(in crate::torture) struct Place {
     /// The evaluated `with` of its first call.
-    pub(super) with: Value,
+    pub(in crate::torture) with: Value,
     /// When each intent was recorded, in order.
-    pub(super) intents: Vec<i64>,
+    pub(in crate::torture) intents: Vec<i64>,
     /// When each result was recorded.
-    pub(super) results: Vec<i64>,
+    pub(in crate::torture) results: Vec<i64>,
     /// When it ended.
-    pub(super) ended: Option<i64>,
+    pub(in crate::torture) ended: Option<i64>,
 }
 
 /// All of it.
-pub(super) struct Records {
-    pub(super) runs: BTreeMap<String, Run>,
-    pub(super) deliveries: Vec<Delivery>,
-    pub(super) slots: Vec<Slot>,
+pub(in crate::torture) struct Records {
+    pub(in crate::torture) runs: BTreeMap<String, Run>,
+    pub(in crate::torture) deliveries: Vec<Delivery>,
+    pub(in crate::torture) slots: Vec<Slot>,
     /// By run and place.
-    pub(super) places: BTreeMap<(String, String), Place>,
+    pub(in crate::torture) places: BTreeMap<(String, String), Place>,
     /// What the database says of its own soundness: `ok`.
-    pub(super) integrity: String,
+    pub(in crate::torture) integrity: String,
 }
 
 impl Records {
     /// Reads the database of a server that has ended.
-    pub(super) fn read(database: &Path) -> Result<Self> {
+    pub(in crate::torture) fn read(database: &Path) -> Result<Self> {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(Self::load(database))
     }
 

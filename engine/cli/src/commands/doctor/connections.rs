@@ -127,7 +127,10 @@ fn tell(name: &str, tested: &Tested, report: &mut Report) {
         let how = if skew.is_negative() { "behind" } else { "ahead" };
         report.warn(
             "clocks",
-            format!("the clock of `{name}` ({origin}) is {} s {how}", skew.abs().as_secs()),
+            format!(
+                "the clock of `{name}` ({origin}) is {} s {how}, by the date of its answer",
+                skew.abs().as_secs()
+            ),
             "events and recordings carry its time, and signed requests are refused where clocks differ",
             "let it take its time from the same NTP server as this machine",
         );

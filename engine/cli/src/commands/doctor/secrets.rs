@@ -121,8 +121,10 @@ async fn stored(patient: &Patient<'_>, report: &mut Report) -> BTreeMap<String, 
 
 fn named(project: &Project, workflows: &[Arc<Workflow>]) -> Named {
     let mut named = Named::default();
-    for (name, connection) in &project.connections {
-        let user = format!("connection `{name}`");
+    let collector = project.telemetry.iter().map(|telemetry| ("`telemetry`".to_owned(), &telemetry.otlp));
+    let connections =
+        project.connections.iter().map(|(name, connection)| (format!("connection `{name}`"), connection));
+    for (user, connection) in connections.chain(collector) {
         for source in connection.secrets() {
             let (map, key) = match source {
                 SecretSource::Stored(template) => match template.shape() {

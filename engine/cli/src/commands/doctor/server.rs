@@ -1,12 +1,15 @@
 //! The server, and what needs a person: schedules that were missed, runs of unknown outcome.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use bascule_run::RunId;
 use bascule_run::clock::SystemClock;
 use bascule_run::journal::{Filter, Journal as _, SqliteJournal};
 use bascule_run::status::Status;
 use bascule_trigger::Intake;
+use bascule_trigger::dispatch::held_runs;
 use bascule_trigger::schedule::missed_since;
 use bascule_workflow::plan::Workflow;
 use jiff::{SignedDuration, Timestamp};
@@ -53,6 +56,24 @@ pub(super) async fn running(
             format!("the last edit of `{}` is not in use", edit["file"].as_str().unwrap_or_default()),
             "something is wrong with it; the server goes on with what was there before",
             "`bascule check` shows what; the server takes the file up as soon as it is right",
+        );
+    }
+    let watches = client.get("/api/v1/triggers/overdue").await?;
+    for watch in watches.as_array().into_iter().flatten().filter(|watch| watch["overdue"] == true) {
+        let text = |key: &str| watch[key].as_str().unwrap_or_default();
+        report.warn(
+            "overdue",
+            format!(
+                "`{}` has had no success for {}, the last one ended {}",
+                text("watched"),
+                text("no_success_for"),
+                watch["last_success_at"].as_str().unwrap_or("never")
+            ),
+            "what it does is not being done, or not to its end",
+            format!(
+                "`bascule runs list --workflow {0}` says how it ended lately, `bascule run {0}` does it now",
+                text("watched")
+            ),
         );
     }
     for problem in project["folder_problems"].as_array().into_iter().flatten() {
@@ -127,6 +148,44 @@ pub(super) async fn undecided(patient: &Patient<'_>, report: &mut Report) -> Res
         );
     } else {
         report.ok("runs", "none waits for a person");
+    }
+    Ok(())
+}
+
+/// Runs that cannot go on, and copies of plugins that a run may ask for and that are not there.
+pub(super) async fn held(patient: &Patient<'_>, report: &mut Report) -> Result<()> {
+    let Some(database) = &patient.database else { return Ok(()) };
+    let Ok(journal) = SqliteJournal::open(database.clone()).await else { return Ok(()) };
+    let held = held_runs(database).await.unwrap_or_default();
+    for one in &held {
+        let run = short(one.run);
+        report.error(
+            "runs",
+            format!("run {run} cannot go on: {}", one.reason),
+            "it waits until somebody mends that; what it has done so far is kept",
+            format!("mend it, then `bascule resume {run}` (a running server goes on by itself)"),
+        );
+    }
+    let mut open: BTreeMap<String, (String, RunId)> = BTreeMap::new();
+    for header in journal.open_runs().await? {
+        // What cannot be read is told where the run is taken up.
+        let Ok(texts) = journal.texts(header.id).await else { continue };
+        for (name, sha256) in texts.plugins {
+            open.entry(sha256).or_insert((name, header.id));
+        }
+    }
+    let kept = patient.places.kept();
+    for (sha256, (name, run)) in &open {
+        let Err(error) = kept.read(sha256) else { continue };
+        if held.iter().any(|held| held.run == *run) {
+            continue;
+        }
+        report.warn(
+            "plugins",
+            format!("the copy of plugin `{name}` that run {} goes by cannot be used: {error}", short(*run)),
+            "once another build of the plugin is there, the run cannot go on",
+            format!("put the component with sha256 {sha256} there"),
+        );
     }
     Ok(())
 }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use bascule_database::DatabaseError;
+use bascule_database::{DatabaseError, Statements};
 use bascule_workflow::failure::{Failure, Kind};
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
 use super::rows::EntryRow;
-use super::{SqliteJournal, insert_text};
+use super::{INSERT_TEXT, SqliteJournal};
 use crate::journal::{Entry, JournalError, NewRun, RunId, Timed};
 use crate::place::Place;
 use crate::status::Status;
@@ -27,16 +27,16 @@ pub enum CancelAsked {
 }
 
 impl SqliteJournal {
-    /// Records a new run as `queued`, as part of the transaction.
+    /// What records a new run as `queued`, as part of a transaction. It returns no rows.
     ///
     /// # Errors
-    /// What the database says; the transaction is to be undone.
-    pub async fn insert_run(tx: &mut SqliteConnection, run: &NewRun) -> Result<(), DatabaseError> {
+    /// Where its inputs have no form as JSON.
+    pub fn insert_run(all: &mut Statements, run: &NewRun) -> Result<(), DatabaseError> {
         let created = Entry::Created { inputs: run.inputs.clone(), trigger: run.trigger.clone() };
         let entry = row(run.started_at, created)?;
         let id = run.id.to_string();
-        insert_text(&mut *tx, &run.digest, &run.text).await?;
-        sqlx::query(
+        all.add(INSERT_TEXT).bind(&run.digest).bind(run.text.as_ref());
+        all.add(
             "INSERT INTO run (id, workflow, digest, status, attempt, concurrency_key, started_at, epoch, crashes,
                               next_entry, next_line)
              VALUES ($1, $2, $3, 'queued', 1, $4, $5, 0, 0, 2, 1)",
@@ -45,10 +45,9 @@ impl SqliteJournal {
         .bind(&run.workflow)
         .bind(&run.digest)
         .bind(&run.concurrency_key)
-        .bind(run.started_at.as_microsecond())
-        .execute(&mut *tx)
-        .await?;
-        entry.insert(tx, &id, 1).await
+        .bind(run.started_at.as_microsecond());
+        entry.add_to(all, &id, 1);
+        Ok(())
     }
 
     /// Ends a run that is `queued` and that nobody works on, as part of the transaction. False where it is not

@@ -1,13 +1,15 @@
 //! Taking away what is over. Each step is a transaction of its own, short enough that nobody who writes beside it waits
 //! long: a run with very many rows goes in several, and from the first of them on nobody finds it any more.
 
+use std::collections::BTreeSet;
+
 use bascule_database::DatabaseError;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::SqliteJournal;
-use crate::journal::RunId;
+use crate::journal::{PinnedPlugins, RunId};
 use crate::status::Status;
 
 /// Which runs are old enough to go. One that is `queued` or `running` never is.
@@ -188,6 +190,27 @@ impl SqliteJournal {
                 .boxed()
             })
             .await
+    }
+
+    /// The sha256 of every component that a run may still ask for: one that has not ended, or that did not end well and
+    /// may be taken up again.
+    ///
+    /// # Errors
+    /// What the database says, and what is no JSON.
+    pub async fn needed_components(&self) -> Result<BTreeSet<String>, DatabaseError> {
+        let all: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT plugins FROM run
+             WHERE plugins IS NOT NULL AND status NOT IN ('succeeded', 'recovered', 'skipped')",
+        )
+        .fetch_all(self.database.readers())
+        .await?;
+        let mut needed = BTreeSet::new();
+        for text in all {
+            let plugins: PinnedPlugins =
+                serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            needed.extend(plugins.into_values());
+        }
+        Ok(needed)
     }
 
     /// How many `once` keys were done before an instant.

@@ -1,6 +1,6 @@
 //! Entries and headers as rows.
 
-use bascule_database::DatabaseError;
+use bascule_database::{DatabaseError, Statements};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
@@ -30,13 +30,17 @@ pub(super) struct EntryRow {
 pub(super) enum RunEffect {
     None,
     GetsOn,
-    Ends { status: Status, problem: Option<String> },
+    Ends {
+        status: Status,
+        problem: Option<String>,
+    },
+    /// The components that it goes by, as JSON.
+    Pins(Option<String>),
 }
 
 impl EntryRow {
     pub(super) fn of(timed: &Timed) -> Result<Self, JournalError> {
-        let text =
-            serde_json::to_string(&timed.entry).map_err(|error| JournalError::Store(Box::new(error)))?;
+        let text = json_text(&timed.entry)?;
         let (body, apart) = if text.len() > MAX_ENTRY_BYTES {
             (None, Some((hex::encode(Sha256::digest(&text)), text)))
         } else {
@@ -53,28 +57,36 @@ impl EntryRow {
                 once = Some((place.id().to_owned(), key.clone(), once_of.clone()));
                 RunEffect::None
             }
+            Entry::PluginsPinned { plugins } => RunEffect::Pins(Some(json_text(plugins)?)),
+            Entry::Reopened { texts: Some(_), .. } => RunEffect::Pins(None),
             _ => RunEffect::None,
         };
         let place = timed.entry.place().map(ToString::to_string);
         Ok(Self { at: timed.at.as_microsecond(), kind: timed.entry.kind(), place, body, apart, once, effect })
     }
 
+    /// By itself.
     pub(super) async fn insert(
         &self,
         tx: &mut SqliteConnection,
         run: &str,
         number: i64,
     ) -> Result<(), DatabaseError> {
+        let mut all = Statements::default();
+        self.add_to(&mut all, run, number);
+        all.run(tx).await.map(drop)
+    }
+
+    /// Together with others.
+    pub(super) fn add_to(&self, all: &mut Statements, run: &str, number: i64) {
         if let Some((sha256, text)) = &self.apart {
-            sqlx::query(
+            all.add(
                 "INSERT INTO journal_value (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING",
             )
             .bind(sha256)
-            .bind(text)
-            .execute(&mut *tx)
-            .await?;
+            .bind(text);
         }
-        sqlx::query(
+        all.add(
             "INSERT INTO journal_entry (run_id, number, at, kind, place, body, value)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -84,11 +96,9 @@ impl EntryRow {
         .bind(self.kind)
         .bind(&self.place)
         .bind(&self.body)
-        .bind(self.apart.as_ref().map(|(sha256, _)| sha256))
-        .execute(&mut *tx)
-        .await?;
+        .bind(self.apart.as_ref().map(|(sha256, _)| sha256));
         if let Some((step, key, workflow)) = &self.once {
-            sqlx::query(
+            all.add(
                 "INSERT INTO once_key (workflow, step, key, run_id, at)
                  SELECT coalesce($5, workflow), $2, $3, id, $4 FROM run WHERE id = $1
                  ON CONFLICT (workflow, step, key) DO NOTHING",
@@ -97,37 +107,37 @@ impl EntryRow {
             .bind(step)
             .bind(key)
             .bind(self.at)
-            .bind(workflow)
-            .execute(&mut *tx)
-            .await?;
+            .bind(workflow);
         }
         match &self.effect {
             RunEffect::Ends { status, problem } => {
-                sqlx::query(
+                all.add(
                     "UPDATE run SET status = $2, ended_at = $3, problem = $4, owner = NULL, lease_until = NULL
                      WHERE id = $1",
                 )
                 .bind(run)
                 .bind(status.name())
                 .bind(self.at)
-                .bind(problem)
-                .execute(&mut *tx)
-                .await?;
-                sqlx::query(
+                .bind(problem);
+                all.add(
                     "INSERT INTO run_end (run_id, attempt, status, at)
                      SELECT id, attempt, $2, $3 FROM run WHERE id = $1
                      ON CONFLICT (run_id, attempt) DO NOTHING",
                 )
                 .bind(run)
                 .bind(status.name())
-                .bind(self.at)
-                .execute(tx)
-                .await?;
+                .bind(self.at);
+            }
+            RunEffect::Pins(plugins) => {
+                all.add("UPDATE run SET plugins = $2 WHERE id = $1").bind(run).bind(plugins);
             }
             RunEffect::GetsOn | RunEffect::None => {}
         }
-        Ok(())
     }
+}
+
+fn json_text(value: &impl serde::Serialize) -> Result<String, JournalError> {
+    serde_json::to_string(value).map_err(|error| JournalError::Store(Box::new(error)))
 }
 
 pub(super) fn header(row: &SqliteRow) -> Result<RunHeader, JournalError> {
@@ -149,6 +159,26 @@ pub(super) fn header(row: &SqliteRow) -> Result<RunHeader, JournalError> {
         ended_at: ended.map(|_| instant(row, "ended_at")).transpose()?,
         problem: row.try_get("problem").map_err(read_failed)?,
     })
+}
+
+/// Why an entry cannot be read: most often because a later version has written it.
+pub(super) fn not_understood(
+    run: RunId,
+    row: &SqliteRow,
+    error: &serde_json::Error,
+) -> Result<JournalError, JournalError> {
+    let number: i64 = row.try_get("number").map_err(read_failed)?;
+    let kind: &str = row.try_get("kind").map_err(read_failed)?;
+    let reason = if Entry::KINDS.contains(&kind) {
+        format!(
+            "entry {number} (`{kind}`): {error}; a later version of Bascule may have written it: go on with that one"
+        )
+    } else {
+        format!(
+            "entry {number} is of the kind `{kind}`, which only a later version of Bascule knows: go on with that one"
+        )
+    };
+    Ok(JournalError::Unreadable { run, reason })
 }
 
 pub(super) fn run_id(row: &SqliteRow, column: &str) -> Result<RunId, JournalError> {

@@ -2,7 +2,8 @@
 
 /// Instants are microseconds since 1970 (BIGINT), JSON is TEXT. `run_end` holds the ends that nobody has looked at yet:
 /// a row is written with the end itself, and taken away by whoever starts other runs after it. A run with `removing` is on
-/// its way out and is not found any more. A `once` key outlives its run.
+/// its way out and is not found any more. A `once` key outlives its run. `run.plugins` repeats the last `plugins-pinned`
+/// entry, so that it is quickly known which components are still needed.
 pub(super) const STEPS: &[&str] = &[
     "
     CREATE TABLE workflow_text (
@@ -102,5 +103,10 @@ pub(super) const STEPS: &[&str] = &[
     DROP TABLE once_key;
     ALTER TABLE once_key_kept RENAME TO once_key;
     CREATE INDEX once_key_by_time ON once_key (at);
+",
+    "
+    ALTER TABLE run ADD COLUMN plugins TEXT;
+    CREATE INDEX run_by_plugins ON run (plugins)
+        WHERE plugins IS NOT NULL AND status NOT IN ('succeeded', 'recovered', 'skipped');
 ",
 ];

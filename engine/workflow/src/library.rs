@@ -16,6 +16,8 @@ pub const PREFIX: &str = "workflow/";
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     texts: BTreeMap<String, Text>,
+    /// Only what a run under way needs is here.
+    partial: bool,
 }
 
 /// One workflow's text.
@@ -34,6 +36,19 @@ impl Library {
     pub fn insert(&mut self, file: &str, text: &str) {
         let id = crate::check::stem(file).to_owned();
         self.texts.insert(id, Text { file: file.to_owned(), text: Arc::from(text), names: named(text) });
+    }
+
+    /// The same texts for a run that has begun. What its triggers name may be elsewhere, or gone by now: that is no mistake
+    /// any more.
+    #[must_use]
+    pub fn of_begun_run(mut self) -> Self {
+        self.partial = true;
+        self
+    }
+
+    /// Whether a workflow that is not here does not exist.
+    pub(crate) fn lacks(&self, id: &str) -> bool {
+        !self.partial && !self.texts.contains_key(id)
     }
 
     /// The text of that id.

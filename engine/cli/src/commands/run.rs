@@ -240,17 +240,12 @@ impl Engine {
     }
 
     async fn of_texts(&self, site: &Site, header: &RunHeader, texts: &RunTexts) -> Result<Arc<Workflow>> {
-        let library = match texts.named.is_empty() {
-            // It names none, or has not begun.
-            true => site.places.library(&[])?,
-            false => {
-                let mut library = Library::default();
-                for (id, named) in &texts.named {
-                    library.insert(&format!("{id}.yaml"), &named.text);
-                }
-                library
-            }
-        };
+        // Where no text is pinned it names none, or has not begun.
+        let mut library = if texts.named.is_empty() { site.places.library(&[])? } else { Library::default() };
+        for (id, named) in &texts.named {
+            library.insert(&format!("{id}.yaml"), &named.text);
+        }
+        let library = library.of_begun_run();
         let signatures = self.bridge.components().signatures(&texts.plugins).await?;
         let surroundings =
             Surroundings { plugins: &signatures, project: Some(&site.project), library: &library };

@@ -314,16 +314,12 @@ impl Book for FolderBook {
         if !present {
             signatures = Arc::new(bridge.components().signatures(&texts.plugins).await?);
         }
-        let mut own = Library::default();
-        let library = if texts.named.is_empty() {
-            &*shelf
-        } else {
-            for (id, named) in &texts.named {
-                own.insert(&format!("{id}.yaml"), &named.text);
-            }
-            &own
-        };
-        let surroundings = Surroundings { plugins: &signatures, project: Some(&project), library };
+        let mut library = if texts.named.is_empty() { Library::clone(&shelf) } else { Library::default() };
+        for (id, named) in &texts.named {
+            library.insert(&format!("{id}.yaml"), &named.text);
+        }
+        let library = library.of_begun_run();
+        let surroundings = Surroundings { plugins: &signatures, project: Some(&project), library: &library };
         let (checked, problems) = check_among(&format!("{workflow}.yaml"), &texts.text, surroundings);
         let Some(checked) = checked.map(Arc::new) else {
             let first = problems.iter().next().map(|problem| problem.message.clone()).unwrap_or_default();

@@ -50,7 +50,10 @@ fn messages(text: &str) -> Vec<String> {
 }
 
 fn workflow(text: &str) -> Workflow {
-    let (workflow, problems) = check("folder/some-flow.yaml", text, &plugins(), None);
+    let (plugins, mut library) = (plugins(), Library::default());
+    library.insert("folder/nightly.yaml", "steps: []");
+    let surroundings = Surroundings { plugins: &plugins, project: None, library: &library };
+    let (workflow, problems) = check_among("folder/some-flow.yaml", text, surroundings);
     match workflow {
         Some(workflow) if problems.is_empty() => workflow,
         _ => panic!("{}", problems.render(Look::Plain)),
@@ -432,4 +435,20 @@ fn a_checked_workflow_says_which_components_its_text_was_held_against() {
     let workflow = workflow.unwrap_or_else(|| panic!("{}", problems.render(Look::Plain)));
     // `p` has no component behind it, `r` is not named.
     assert_eq!(workflow.plugins, BTreeMap::from([("q".to_owned(), "22".repeat(32))]));
+}
+
+#[test]
+fn a_run_that_has_begun_does_not_depend_on_the_workflows_that_its_triggers_name() {
+    let text = "triggers:
+  - workflow: { name: gone }
+  - overdue: { name: gone, no-success-for: 26h }
+steps:
+  - { uses: p/things.put, with: { at: here, value: 1 } }
+";
+    let told = messages(text);
+    assert_eq!(told, ["WF052 there is no workflow `gone`", "WF052 there is no workflow `gone`"]);
+    let (plugins, library) = (plugins(), Library::default().of_begun_run());
+    let surroundings = Surroundings { plugins: &plugins, project: None, library: &library };
+    let (workflow, problems) = check_among("folder/some-flow.yaml", text, surroundings);
+    assert!(workflow.is_some(), "{}", problems.render(Look::Plain));
 }

@@ -248,7 +248,7 @@ impl<'a> Checker<'a> {
         let names =
             self.required(fields, "name", "the id of the other workflow, its file's name without .yaml")?;
         let names =
-            Self::one_or_more(names).into_iter().filter_map(|node| self.text_of(node, "name")).collect();
+            Self::one_or_more(names).into_iter().filter_map(|node| self.workflow_named(node)).collect();
         let statuses = match fields.get("status") {
             Some(node) => Self::one_or_more(node)
                 .into_iter()
@@ -276,25 +276,33 @@ impl<'a> Checker<'a> {
                 );
                 None
             });
-        let library = self.surroundings.library;
         let mut watched = Vec::new();
         for node in Self::one_or_more(names?) {
-            let Some(name) = self.text_of(node, "name") else { continue };
+            let Some(name) = self.workflow_named(node) else { continue };
             if name == self.id {
                 let message = format!("`{name}` would start itself");
                 self.problems.report(Problem::error(codes::RECURSION, node.span, message).help(
                     "what does not succeed cannot tell of it either: put the trigger into a workflow of its own",
                 ));
-            } else if library.get(&name).is_none() {
-                let message = format!("there is no workflow `{name}`");
-                let help = Self::candidates(&name, library.ids())
-                    .unwrap_or_else(|| "a workflow is known by its file's name without .yaml".to_owned());
-                self.problems.report(Problem::error(codes::UNKNOWN_WORKFLOW, node.span, message).help(help));
             } else {
                 watched.push(name);
             }
         }
         Some(Overdue { names: watched, no_success_for: after? })
+    }
+
+    /// The name of another workflow; whoever waits for one that is not there waits for ever.
+    fn workflow_named(&mut self, node: &Node) -> Option<String> {
+        let name = self.text_of(node, "name")?;
+        let library = self.surroundings.library;
+        if name == self.id || !library.lacks(&name) {
+            return Some(name);
+        }
+        let message = format!("there is no workflow `{name}`");
+        let help = Self::candidates(&name, library.ids())
+            .unwrap_or_else(|| "a workflow is known by its file's name without .yaml".to_owned());
+        self.problems.report(Problem::error(codes::UNKNOWN_WORKFLOW, node.span, message).help(help));
+        None
     }
 
     fn file(&mut self, fields: &Fields<'_>) -> Option<File> {

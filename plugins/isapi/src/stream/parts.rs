@@ -106,6 +106,10 @@ impl Parts {
                 let body = without_line_end(&body).to_vec();
                 Some(Found::Part(Part { headers, body }))
             }
+            State::Opaque(headers, Some(length)) if body.len() >= length => {
+                let body = body.get(..length).unwrap_or_default().to_vec();
+                Some(Found::Part(Part { headers, body }))
+            }
             State::Opaque(..) | State::Between | State::Boundary | State::Headers(_) => None,
             // An unfinished document is told as it is, so that whoever reads it can say that it is torn.
             State::Text(headers, _) => Some(Found::Part(Part { headers, body })),
@@ -309,12 +313,20 @@ impl Parts {
     }
 
     fn opaque(&mut self, headers: Vec<(String, String)>, length: Option<usize>) -> Step {
-        // Only what is inside the promised length can end the part before it.
-        let within = length.map_or(self.buffer.len(), |length| length.min(self.buffer.len()));
-        let window = self.buffer.get(..within).unwrap_or_default();
-        let end = match (self.delimiter(window, Place::LineStart), length) {
+        // Only a boundary that begins inside the promised length can end the part before it; then the length is wrong, and what
+        // it would take of that boundary would hide the next part.
+        let token = self.token_length();
+        let within = length.unwrap_or(self.buffer.len());
+        let reach = within.saturating_add(token).min(self.buffer.len());
+        let window = self.buffer.get(..reach).unwrap_or_default();
+        let inside = self
+            .delimiter(window, Place::LineStart)
+            .filter(|(_, after)| length.is_none() || after.saturating_sub(token) < within);
+        let end = match (inside, length) {
             (Some((body, after)), _) => Some((body, Some(after))),
-            (None, Some(length)) if self.buffer.len() >= length => Some((length, None)),
+            (None, Some(length)) if self.buffer.len() >= length && !self.may_begin(window, length) => {
+                Some((length, None))
+            }
             (None, _) => None,
         };
         match end {
@@ -360,6 +372,16 @@ impl Parts {
         self.buffer.drain(..drop);
         self.state = State::Skipping(gone + drop as u64);
         Step::More
+    }
+
+    /// Whether a boundary may have begun before that place, of which not all is there yet.
+    fn may_begin(&self, bytes: &[u8], before: usize) -> bool {
+        let Some(name) = &self.boundary else { return false };
+        let token = [b"--", name.as_slice()].concat();
+        (bytes.len().saturating_sub(token.len())..before.min(bytes.len())).any(|at| {
+            let (body, begun) = bytes.split_at(at);
+            (body.is_empty() || body.ends_with(b"\n")) && token.starts_with(begun)
+        })
     }
 
     /// What a delimiter takes at most: line end, dashes, name, one more byte.

@@ -215,6 +215,20 @@ fn good(found: &[Found]) -> Vec<String> {
     parts.collect()
 }
 
+/// A line end was lost: the length's line has become the last header, and the next boundary stands where the body should.
+#[test]
+fn a_length_that_reaches_into_the_next_boundary_hides_no_part() {
+    for length in [1, 2, 5, 6] {
+        let torn = format!("--bnd\nContent-Type: application/json\nContent-Length: {length}\n-\n\r\n");
+        let stream =
+            format!("--bnd\r\n\r\n{{\"text\":\"first\"}}\r\n{torn}--bnd\r\n\r\n{{\"text\":\"last\"}}\r\n");
+        let whole = all(stream.as_bytes());
+        assert_eq!(good(&whole), ["first", "last"], "{length}");
+        let steps: Vec<usize> = (0..stream.len()).collect();
+        assert_eq!(cut_at(stream.as_bytes(), &steps), whole, "{length}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -54,6 +54,11 @@ impl Ear {
         (later().count(), later().min().copied())
     }
 
+    /// How many runs have begun of whose end nothing was heard. An end is in the database a moment before it is told.
+    pub(crate) fn begun(&self) -> usize {
+        self.heard().names.len()
+    }
+
     /// The ends since it was asked last.
     pub(crate) fn take_ends(&self) -> Vec<End> {
         std::mem::take(&mut self.heard().ended)
@@ -109,5 +114,21 @@ impl Observer for Together {
         for observer in &self.0 {
             observer.event(run, event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_under_way_until_its_end_is_told() {
+        let ear = Ear::new();
+        let (run, now) = (RunId::new(Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH);
+        let started = Event::RunStarted { workflow: "passage".to_owned(), attempt: 1, resumed: false };
+        ear.event(run, &started);
+        assert_eq!((ear.begun(), ear.waiting(now)), (1, (0, None)));
+        ear.event(run, &Event::RunEnded { status: Status::Succeeded, failure: None });
+        assert_eq!((ear.begun(), ear.take_ends().len()), (0, 1));
     }
 }

@@ -245,7 +245,7 @@ impl Site {
             .fetch_one(self.database.readers())
             .await?;
             let (waiting, first) = self.ear.waiting(now);
-            if due == 0 && usize::try_from(open)? <= waiting {
+            if due == 0 && usize::try_from(open)?.max(self.ear.begun()) <= waiting {
                 if followed {
                     let next = next.map(Timestamp::from_microsecond).transpose()?;
                     return Ok(next.into_iter().chain(first).min());
